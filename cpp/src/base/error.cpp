@@ -1,0 +1,1 @@
+#include "millpond/base/error.hpp"

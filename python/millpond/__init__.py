@@ -1,0 +1,1 @@
+"""millpond: caching, sessions, metrics and health for Python services that call AI models."""
