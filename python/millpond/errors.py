@@ -1,0 +1,140 @@
+"""Every error that millpond raises on purpose.
+
+Each class is a MillpondError and also the builtin in brackets, so code that already catches
+ValueError, TypeError, TimeoutError or ImportError keeps working.
+
+    MillpondError [Exception]
+    ├── ConfigurationError [ValueError]       an option is outside what is allowed
+    │   └── TemplateError [ValueError]        a template such as "user:{user_id}" cannot be read
+    ├── OptionTypeError [TypeError]           an option has a type it does not take
+    ├── KeyingError [TypeError]               an argument or key cannot be used as a cache key
+    ├── ValueRefusedError [TypeError]         a value cannot be cached: a coroutine, an open file
+    ├── WeightError [ValueError]              a weigher did not return a whole number of bytes >= 0
+    ├── LimitError [ValueError]               a stated bound would be passed
+    ├── WaitTimeoutError [TimeoutError]       waited longer than wait_timeout for another's load
+    ├── SnapshotError [ValueError]            a snapshot is foreign, truncated or damaged
+    ├── UnsupportedError [NotImplementedError]   understood, but not possible here
+    └── MissingExtraError [ImportError]       a feature needs packages of an extra
+
+What user code raises (a loader, a weigher, a listener) is never wrapped in one of these: it
+arrives as it is. A miss is not an error either; only `cache[key]` raises KeyError, as a dict does.
+"""
+
+__all__ = [
+    "ConfigurationError",
+    "KeyingError",
+    "LimitError",
+    "MillpondError",
+    "MissingExtraError",
+    "OptionTypeError",
+    "SnapshotError",
+    "TemplateError",
+    "UnsupportedError",
+    "ValueRefusedError",
+    "WaitTimeoutError",
+    "WeightError",
+]
+
+
+class MillpondError(Exception):
+    """Base of every error that millpond raises on purpose; catch it to catch them all."""
+
+
+class ConfigurationError(MillpondError, ValueError):
+    """An option is outside what is allowed: `max_entries=-1`, `policy="lifo"`, `ttl="soon"`."""
+
+
+class TemplateError(ConfigurationError):
+    """A template over argument names cannot be read: `"user:{usr_id}"`, `"user:{user.id}"`."""
+
+
+class OptionTypeError(MillpondError, TypeError):
+    """An option has a type it does not take: `ttl=[60]`, `tags="user"` where a tuple is meant."""
+
+
+class KeyingError(MillpondError, TypeError):
+    """An argument or key cannot be used as a cache key; the message names it and `key=`."""
+
+
+class ValueRefusedError(MillpondError, TypeError):
+    """A value cannot be cached, because it can be used only once or belongs to this moment.
+
+    Coroutines and other awaitables, generators and other iterators, open files.
+    """
+
+
+class WeightError(MillpondError, ValueError):
+    """A `weigher=` did not return a whole number of bytes of at least 0."""
+
+
+class LimitError(MillpondError, ValueError):
+    """A stated bound would be passed: the deepest key, the largest snapshot, the most tags."""
+
+
+class WaitTimeoutError(MillpondError, TimeoutError):
+    """Waited longer than `wait_timeout` for a load that another caller is running.
+
+    The load itself goes on, and its result is cached when it arrives.
+    """
+
+
+class SnapshotError(MillpondError, ValueError):
+    """A snapshot is foreign, truncated or damaged; it was refused and nothing was changed."""
+
+
+class UnsupportedError(MillpondError, NotImplementedError):
+    """What was asked for is understood, but not possible on this platform or with this value."""
+
+
+class MissingExtraError(MillpondError, ImportError):
+    """A feature needs packages that an extra of millpond brings; the message names the extra."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`repr(value)` for a message: on one line, at most `limit` characters, never raising.
+
+    >>> shown("x" * 100, 20)
+    "'xxxxxxxxxxxxxxxx..."
+    """
+    try:
+        text = " ".join(repr(value).split("\n"))
+    except Exception:  # noqa: BLE001 (whatever a foreign repr() raises must not hide the message)
+        text = f"<{type(value).__name__} whose repr() raises>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def bad_option(name: str, given: object, allowed: str, advice: str = "") -> ConfigurationError:
+    """The error for an option whose value is outside what is allowed; raise what it returns.
+
+    >>> str(bad_option("max_entries", -1, "a whole number >= 0 or None (no bound)"))
+    'max_entries=-1: allowed is a whole number >= 0 or None (no bound)'
+    """
+    return ConfigurationError(_message(name, shown(given), allowed, advice))
+
+
+def bad_option_type(name: str, given: object, allowed: str, advice: str = "") -> OptionTypeError:
+    """The error for an option of a type it does not take; raise what it returns.
+
+    >>> str(bad_option_type("cache", 3, "a millpond.Cache"))
+    'cache=3 (int): allowed is a millpond.Cache'
+    """
+    kind = type(given).__name__
+    return OptionTypeError(_message(name, f"{shown(given)} ({kind})", allowed, advice))
+
+
+def missing_extra(feature: str, package: str, extra: str) -> MissingExtraError:
+    """The error for a package that only an extra brings; raise it from the ImportError.
+
+    >>> str(missing_extra("the Redis tier", "redis", "redis"))
+    "the Redis tier needs the package redis: pip install 'millpond[redis]'"
+    """
+    error = MissingExtraError(
+        f"{feature} needs the package {package}: pip install 'millpond[{extra}]'"
+    )
+    error.name = package
+    return error
+
+
+def _message(name: str, given: str, allowed: str, advice: str) -> str:
+    text = f"{name}={given}: allowed is {allowed}"
+    return f"{text}; {advice}" if advice else text
