@@ -1,5 +1,8 @@
 #include <pybind11/pybind11.h>
 
+#include "translate_error.hpp"
+
 PYBIND11_MODULE(_engine, m) {
     m.doc() = "The millpond engine.";
+    millpond::bindings::bind_errors(m);
 }

@@ -5,7 +5,6 @@ ValueError, TypeError, TimeoutError or ImportError keeps working.
 
     MillpondError [Exception]
     ├── ConfigurationError [ValueError]       an option is outside what is allowed
-    │   └── TemplateError [ValueError]        a template such as "user:{user_id}" cannot be read
     ├── OptionTypeError [TypeError]           an option has a type it does not take
     ├── KeyingError [TypeError]               an argument or key cannot be used as a cache key
     ├── ValueRefusedError [TypeError]         a value cannot be cached: a coroutine, an open file
@@ -28,7 +27,6 @@ __all__ = [
     "MissingExtraError",
     "OptionTypeError",
     "SnapshotError",
-    "TemplateError",
     "UnsupportedError",
     "ValueRefusedError",
     "WaitTimeoutError",
@@ -41,11 +39,7 @@ class MillpondError(Exception):
 
 
 class ConfigurationError(MillpondError, ValueError):
-    """An option is outside what is allowed: `max_entries=-1`, `policy="lifo"`, `ttl="soon"`."""
-
-
-class TemplateError(ConfigurationError):
-    """A template over argument names cannot be read: `"user:{usr_id}"`, `"user:{user.id}"`."""
+    """An option is outside what is allowed: `max_entries=-1`, `ttl="soon"`, `tags="{nobody}"`."""
 
 
 class OptionTypeError(MillpondError, TypeError):

@@ -113,9 +113,10 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 
 
 def test_errors_imports_nothing() -> None:
+    source = f"open({errors.__file__!r}, encoding='utf-8').read()"
     code = (
         "import sys; before = set(sys.modules)\n"
-        f"exec(compile(open({errors.__file__!r}, encoding='utf-8').read(), 'errors', 'exec'), {{'__name__': 'e'}})\n"
+        f"exec(compile({source}, 'errors', 'exec'), {{'__name__': 'errors'}})\n"
         "print(sorted(set(sys.modules) - before))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
