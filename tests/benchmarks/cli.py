@@ -1,0 +1,174 @@
+"""The command: chooses rows, measures, prints, saves, compares."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import compare, machine, measure, peers, report
+from .model import Context, Result, Row
+from .rows import all_rows
+
+FORMAT = 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks",
+        description="Measure millpond beside its peers, all in the same run, as one table.",
+        epilog="Exit code 0; 1 if --compare finds a regression or a row of millpond's fails.",
+    )
+    add = parser.add_argument
+    add("--list", action="store_true", help="print the rows and their targets, measure nothing")
+    add(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only rows whose name contains TEXT or matches it as a glob; may be repeated",
+    )
+    add("--quick", action="store_true", help="fewer rounds, no slow rows: for orientation")
+    add("--data", type=Path, metavar="DIR", help="the shared data folder, for rows on traces")
+    add("--save", type=Path, metavar="FILE", help="write the run with all its rounds as JSON")
+    add("--load", type=Path, metavar="FILE", help="measure nothing: show or compare a saved run")
+    add("--compare", type=Path, metavar="FILE", help="compare with a saved run")
+    add(
+        "--threshold",
+        type=float,
+        default=100 * compare.FLOOR,
+        metavar="PERCENT",
+        help="the least change that --compare reports (default %(default)g)",
+    )
+    add("--json", action="store_true", help="print the run as JSON")
+    add("--markdown", action="store_true", help="print the tables as Markdown")
+    return parser
+
+
+def choose(rows: Sequence[Row], filters: Sequence[str], *, quick: bool) -> list[Row]:
+    """Return the rows that the filters name (all without one); a quick run has no slow rows
+    unless a filter asks for them."""
+    if filters:
+        return [
+            row
+            for row in rows
+            if any(text in row.name or fnmatch.fnmatch(row.name, text) for text in filters)
+        ]
+    return [row for row in rows if not (quick and row.slow)]
+
+
+def _list(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        marks = [mark for mark in ("slow", "data") if getattr(row, mark)]
+        note = f" ({', '.join(marks)})" if marks else ""
+        lines.append(f"{row.name}{note}: {row.title}")
+        lines += [f"    {target.whose} {target.text(row.unit)}" for target in row.targets]
+    return "\n".join(lines)
+
+
+def _measure(rows: Sequence[Row], context: Context) -> dict[str, Any]:
+    about = machine.describe()
+    results: list[Result] = []
+    for number, row in enumerate(rows, 1):
+        # Progress goes to standard error, so that standard output is the table alone.
+        print(f"[{number}/{len(rows)}] {row.name}", file=sys.stderr, flush=True)
+        results.append(measure.run_row(row, context))
+    return {
+        "format": FORMAT,
+        "machine": about,
+        "versions": peers.versions(),
+        "settings": {"quick": context.quick},
+        "rows": [result.as_json() for result in results],
+    }
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"benchmarks: {path} is not a saved run: {error}") from error
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise SystemExit(f"benchmarks: {path} is not a saved run of format {FORMAT}")
+    return run
+
+
+def _suspects(old: dict[str, Any], run: dict[str, Any], floor: float) -> set[str]:
+    return {verdict.row for verdict in compare.compare(old, run, floor=floor) if verdict.slower}
+
+
+def _confirm(
+    old: dict[str, Any], run: dict[str, Any], rows: Sequence[Row], context: Context, floor: float
+) -> None:
+    """Measure once more what looks slower, and keep the second figures of what then does not.
+
+    A neighbour on the machine can disturb all rounds of a row; it seldom does so twice.
+    """
+    suspects = _suspects(old, run, floor)
+    if not suspects:
+        return
+    print(f"measuring {len(suspects)} row(s) again that look slower", file=sys.stderr)
+    again = _measure([row for row in rows if row.name in suspects], context)
+    cleared = suspects - _suspects(old, again, floor)
+    better = {row["name"]: row for row in again["rows"] if row["name"] in cleared}
+    run["rows"] = [better.get(row["name"], row) for row in run["rows"]]
+
+
+def _print_comparison(old: dict[str, Any], run: dict[str, Any], floor: float) -> bool:
+    """Print the verdicts; return whether something got worse."""
+    print("\nCompared with the saved run")
+    for difference in compare.strangers(old, run):
+        print(f"  beware, not the same setting: {difference}")
+    verdicts = list(compare.compare(old, run, floor=floor))
+    for verdict in verdicts:
+        print(verdict)
+    lost = compare.lost(old, run)
+    for line in lost:
+        print(f"        lost  {line}")
+    if not verdicts and not lost:
+        print("  no row of millpond's was measured in both runs")
+    return bool(lost) or any(verdict.slower for verdict in verdicts)
+
+
+def _failed(run: dict[str, Any]) -> bool:
+    return any(
+        entry["ours"] and entry.get("skipped", "").startswith("failed")
+        for row in run["rows"]
+        for entry in row["contenders"].values()
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    rows = choose(all_rows(), options.filter, quick=options.quick)
+    if not rows:
+        print(f"benchmarks: no row matches {', '.join(options.filter)}", file=sys.stderr)
+        return 2
+    if options.list:
+        print(_list(rows))
+        return 0
+    if options.data is not None and not options.data.is_dir():
+        print(f"benchmarks: --data {options.data} is not a folder", file=sys.stderr)
+        return 2
+    old = _load(options.compare) if options.compare else None
+    floor = options.threshold / 100
+    if options.load:
+        run = _load(options.load)
+    else:
+        sample_ns = 300_000 if options.quick else 1_000_000
+        context = Context(quick=options.quick, data=options.data, sample_ns=sample_ns)
+        run = _measure(rows, context)
+        if old is not None:
+            _confirm(old, run, rows, context, floor)
+    if options.save:
+        options.save.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        print(json.dumps(run, indent=1))
+    else:
+        print(report.as_markdown(run) if options.markdown else report.as_text(run))
+    worse = _print_comparison(old, run, floor) if old is not None else False
+    return 1 if worse or _failed(run) else 0
