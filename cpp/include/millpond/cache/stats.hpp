@@ -1,0 +1,72 @@
+// Counters of a space (a cache, or one function in it): plain numbers, added up by whoever reads.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace millpond::cache {
+
+// Why an entry left. The first four are told to listeners.
+enum class Cause : std::uint8_t {
+    Expired,   // its deadline passed
+    Explicit,  // deleted or invalidated
+    Replaced,  // another value was stored under its key
+    Size,      // evicted to keep a bound
+};
+inline constexpr std::size_t kCauses = 4;
+
+// Why a look-up missed.
+enum class MissReason : std::uint8_t {
+    ColdOrEvicted,  // never stored, or evicted to keep a bound
+    Expired,        // its deadline passed
+    Stale,          // resident, but older than the caller takes
+    Invalidated,    // deleted or invalidated
+    Bypass,         // the caller asked to go past the cache
+    Disabled,       // caching is switched off
+    NotStored,      // its last load was not stored: too heavy, or refused by a rule
+};
+inline constexpr std::size_t kMissReasons = 7;
+
+struct Counters {
+    std::uint64_t hits = 0;
+    std::array<std::uint64_t, kMissReasons> misses{};
+    std::uint64_t loads = 0;
+    std::uint64_t load_errors = 0;
+    std::uint64_t coalesced = 0;
+    std::array<std::uint64_t, kCauses> removals{};
+    std::uint64_t not_stored = 0;
+    std::uint64_t load_nanos = 0;
+    double cost_spent = 0;  // dollars
+    double cost_saved = 0;
+
+    [[nodiscard]] std::uint64_t all_misses() const noexcept {
+        std::uint64_t sum = 0;
+        for (const std::uint64_t count : misses) {
+            sum += count;
+        }
+        return sum;
+    }
+
+    Counters& operator+=(const Counters& other) noexcept;
+};
+
+inline Counters& Counters::operator+=(const Counters& other) noexcept {
+    hits += other.hits;
+    for (std::size_t i = 0; i < kMissReasons; ++i) {
+        misses[i] += other.misses[i];
+    }
+    loads += other.loads;
+    load_errors += other.load_errors;
+    coalesced += other.coalesced;
+    for (std::size_t i = 0; i < kCauses; ++i) {
+        removals[i] += other.removals[i];
+    }
+    not_stored += other.not_stored;
+    load_nanos += other.load_nanos;
+    cost_spent += other.cost_spent;
+    cost_saved += other.cost_saved;
+    return *this;
+}
+
+}  // namespace millpond::cache
