@@ -2,13 +2,16 @@
 add_library(millpond_options INTERFACE)
 target_compile_features(millpond_options INTERFACE cxx_std_20)
 target_compile_options(millpond_options INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Werror -fvisibility=hidden)
+  -Wall -Wextra -Wconversion -Wshadow -fvisibility=hidden)
+if(MILLPOND_WERROR)
+  target_compile_options(millpond_options INTERFACE -Werror)
+endif()
 if(MILLPOND_SANITIZE)
   target_compile_options(millpond_options INTERFACE
     -fsanitize=${MILLPOND_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g)
   target_link_options(millpond_options INTERFACE -fsanitize=${MILLPOND_SANITIZE})
 endif()
 if(MILLPOND_COVERAGE)
-  target_compile_options(millpond_options INTERFACE --coverage -O0 -g)
+  target_compile_options(millpond_options INTERFACE --coverage -fprofile-abs-path -O0 -g)
   target_link_options(millpond_options INTERFACE --coverage)
 endif()

@@ -8,10 +8,10 @@
 namespace millpond {
 
 enum class ErrorCode {
-    InvalidArgument,   // what was given is outside what is allowed
-    LimitExceeded,     // a stated bound would be passed
-    Corrupt,           // bytes that are not what they claim to be
-    Unsupported,       // understood, but not possible here
+    InvalidArgument,  // what was given is outside what is allowed
+    LimitExceeded,    // a stated bound would be passed
+    Corrupt,          // bytes that are not what they claim to be
+    Unsupported,      // understood, but not possible here
 };
 
 // `message` says what was given and what is allowed.
