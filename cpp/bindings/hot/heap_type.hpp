@@ -1,12 +1,13 @@
-// What every raw C-API heap type in hot/ needs: the member names that 3.11 spells otherwise, slot and
-// method tables without casts at each line, creation, free lists, and an owning reference.
+// What every raw C-API heap type in hot/ needs: the member names that 3.11 spells otherwise, slot
+// and method tables without casts at each line, creation, free lists, and an owning reference.
 //
 // Conventions, so that no type has to be read twice:
 //   * flags: Py_TPFLAGS_DEFAULT | HAVE_GC | IMMUTABLETYPE | DISALLOW_INSTANTIATION as it applies;
 //   * tp_traverse visits Py_TYPE(self) first, takes no lock and allocates nothing;
-//   * tp_dealloc: PyObject_GC_UnTrack(self), clear the members, then release_object(self, free_list);
-//   * a member is cleared with Py_CLEAR (the slot is null before the old value dies), and no borrowed
-//     reference is held across a call that can run a user's code.
+//   * tp_dealloc: PyObject_GC_UnTrack(self), clear the members, then
+//     release_object(self, free_list);
+//   * a member is cleared with Py_CLEAR (the slot is null before the old value dies), and no
+//     borrowed reference is held across a call that can run a user's code.
 #pragma once
 
 #include <Python.h>
@@ -33,7 +34,9 @@ class Ref {
     // Takes over a reference that the caller owns ("new" in the C-API's words).
     explicit Ref(PyObject* stolen) noexcept : object_(stolen) {}
     // Adds a reference to a borrowed one.
-    [[nodiscard]] static Ref share(PyObject* borrowed) noexcept { return Ref(Py_XNewRef(borrowed)); }
+    [[nodiscard]] static Ref share(PyObject* borrowed) noexcept {
+        return Ref(Py_XNewRef(borrowed));
+    }
 
     Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
     Ref& operator=(Ref&& other) noexcept {
@@ -68,7 +71,8 @@ template <typename Function>
 template <typename Function>
 [[nodiscard]] inline PyMethodDef method(const char* name, Function* function, int flags,
                                         const char* doc) noexcept {
-    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), flags, doc};
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), flags,
+            doc};
 }
 
 // The type, or null with an exception set. `module` may be null for types that no user constructs.

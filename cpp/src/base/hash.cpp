@@ -120,8 +120,8 @@ MILLPOND_AES_TARGET HashState start_aes(const BlockHasher& hasher) noexcept {
     return state;
 }
 
-MILLPOND_AES_TARGET void absorb_aes(const BlockHasher& hasher, HashState& state,
-                                    const void* blocks, std::size_t count) noexcept {
+MILLPOND_AES_TARGET void absorb_aes(const BlockHasher& hasher, HashState& state, const void* blocks,
+                                    std::size_t count) noexcept {
     Lane mask = load(state.words + 2);
     store(state.words, sum_blocks(hasher.key_words(), load(state.words), mask, blocks, count));
     store(state.words + 2, mask);

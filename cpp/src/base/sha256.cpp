@@ -48,7 +48,8 @@ void compress_portable(std::uint32_t* state, const std::uint8_t* data, std::size
         for (std::size_t i = 0; i < 64; ++i) {
             const std::uint32_t e = s[4];
             const std::uint32_t a = s[0];
-            const std::uint32_t t1 = s[7] + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
+            const std::uint32_t t1 = s[7] +
+                                     (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
                                      ((e & s[5]) ^ (~e & s[6])) + kRounds[i] + w[i];
             const std::uint32_t t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) +
                                      ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
@@ -66,8 +67,8 @@ void compress_portable(std::uint32_t* state, const std::uint8_t* data, std::size
 // schedule is kept four words to a register: before rounds 4g .. 4g+3 with g >= 4, register g % 4
 // is worked out from the four registers that hold the sixteen words before.
 __attribute__((target("sha,ssse3,sse4.1"))) void compress_sha(std::uint32_t* state,
-                                                               const std::uint8_t* data,
-                                                               std::size_t count) {
+                                                              const std::uint8_t* data,
+                                                              std::size_t count) {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
     auto* const store = reinterpret_cast<__m128i*>(state);
     const __m128i dcba = _mm_loadu_si128(store);
@@ -84,16 +85,16 @@ __attribute__((target("sha,ssse3,sse4.1"))) void compress_sha(std::uint32_t* sta
         for (int g = 0; g < 16; ++g) {
             __m128i& now = w[g % 4];
             if (g < 4) {
-                now = _mm_shuffle_epi8(
-                    _mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + g), swap);
+                now = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + g),
+                                       swap);
             } else {
                 const __m128i newest = w[(g + 3) % 4];
                 const __m128i back7 = _mm_alignr_epi8(newest, w[(g + 2) % 4], 4);
                 now = _mm_sha256msg2_epu32(
                     _mm_add_epi32(_mm_sha256msg1_epu32(now, w[(g + 1) % 4]), back7), newest);
             }
-            const __m128i with_constants = _mm_add_epi32(
-                now, _mm_load_si128(reinterpret_cast<const __m128i*>(kRounds) + g));
+            const __m128i with_constants =
+                _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(kRounds) + g));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, with_constants);
             abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(with_constants, 0x0e));
         }

@@ -331,24 +331,12 @@ TEST_P(TimerWheelModel, ReportsWhatASortedMapReports) {
         switch (pick(8)) {
             case 0:
             case 1:
-            case 2:
-                schedule(slot);
-                break;
-            case 3:
-                cancel(slot);
-                break;
-            case 4:
-                postpone(slot);
-                break;
-            case 5:
-                now += span();
-                [[fallthrough]];
-            case 6:
-                advance_once(limit);
-                break;
-            default:
-                drain(limit);
-                break;
+            case 2: schedule(slot); break;
+            case 3: cancel(slot); break;
+            case 4: postpone(slot); break;
+            case 5: now += span(); [[fallthrough]];
+            case 6: advance_once(limit); break;
+            default: drain(limit); break;
         }
         if (HasFatalFailure() || HasNonfatalFailure()) {
             FAIL() << "at step " << step;
