@@ -173,16 +173,11 @@ class S3Fifo final : public Policy {
 
 std::unique_ptr<Policy> make_policy(PolicyKind kind, Measure measure) {
     switch (kind) {
-        case PolicyKind::Lru:
-            return std::make_unique<Lru>();
-        case PolicyKind::Lfu:
-            return std::make_unique<Lfu>();
-        case PolicyKind::Fifo:
-            return std::make_unique<Fifo>();
-        case PolicyKind::Sieve:
-            return std::make_unique<Sieve>();
-        case PolicyKind::S3Fifo:
-            return std::make_unique<S3Fifo>(measure);
+        case PolicyKind::Lru: return std::make_unique<Lru>();
+        case PolicyKind::Lfu: return std::make_unique<Lfu>();
+        case PolicyKind::Fifo: return std::make_unique<Fifo>();
+        case PolicyKind::Sieve: return std::make_unique<Sieve>();
+        case PolicyKind::S3Fifo: return std::make_unique<S3Fifo>(measure);
     }
     throw Error(ErrorCode::InvalidArgument, "policy: not one of the PolicyKind values");
 }

@@ -31,8 +31,8 @@ StoreCore::StoreCore(const StoreOptions& options)
       start_(options.start),
       random_(options.seed),
       wheel_(options.start),
-      policy_(make_policy(options.policy, options.max_bytes == kUnbounded ? Measure::Count
-                                                                          : Measure::Weight)),
+      policy_(make_policy(options.policy,
+                          options.max_bytes == kUnbounded ? Measure::Count : Measure::Weight)),
       bump_limit_(policy_->bump_limit),
       ordered_hits_(policy_->ordered_hits) {}
 

@@ -21,7 +21,7 @@ struct alignas(64) Entry {
     Hash hash;
     Word key;
     Word value;
-    Instant deadline;  // the value is dead from here on
+    Instant deadline;          // the value is dead from here on
     std::uint32_t generation;  // changes whenever the slot gets another tenant
     SpaceId space;
     std::uint8_t kind;       // the caller's type tag: keys of two kinds are never equal

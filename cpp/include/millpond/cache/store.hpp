@@ -62,10 +62,10 @@ struct Removed {
 
 // How a value is to be kept.
 struct Keep {
-    std::uint64_t weight = 0;     // bytes
-    Instant deadline = kNever;    // dead from here on
-    Nanos idle = Nanos::zero();   // dead when unused for so long; zero: no such rule
-    float cost = 0;               // dollars that a hit saves
+    std::uint64_t weight = 0;    // bytes
+    Instant deadline = kNever;   // dead from here on
+    Nanos idle = Nanos::zero();  // dead when unused for so long; zero: no such rule
+    float cost = 0;              // dollars that a hit saves
 };
 
 enum class Stored : std::uint8_t {
@@ -274,8 +274,8 @@ class StoreCore {
     Index index_;
     Entries entries_;
     Column<WheelLinks> wheel_links_;
-    Column<Nanos> idle_;        // per slot, only once an idle rule was given
-    Column<Instant> hard_;      // per slot, the deadline that hits cannot move
+    Column<Nanos> idle_;    // per slot, only once an idle rule was given
+    Column<Instant> hard_;  // per slot, the deadline that hits cannot move
     TimerWheel<WheelNodes> wheel_;
     std::unique_ptr<Policy> policy_;
     std::uint8_t bump_limit_;
@@ -293,7 +293,7 @@ class StoreCore {
     std::size_t resident_ = 0;  // retired ones included
     std::size_t dead_ = 0;      // resident in a retired space
     std::size_t loads_ = 0;
-    Slot cursor_ = 0;           // of the sweep
+    Slot cursor_ = 0;  // of the sweep
     // Why keys that miss may have been here before; a few kilobytes, only touched by misses.
     GhostQueue expired_;
     GhostQueue invalidated_;
