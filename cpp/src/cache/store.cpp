@@ -101,9 +101,8 @@ void StoreCore::refuse(const KeyRef& key) noexcept {
 
 // ---- Writing
 
-Stored StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
-                      std::span<const TagHash> tags, Instant now, bool* key_taken) {
-    *key_taken = false;
+Put StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
+                   std::span<const TagHash> tags, Instant now) {
     undo_loads(key);
     if (existing != kNoSlot && entries_[existing].state == EntryState::Pending) {
         remove(existing, Cause::Explicit);
@@ -114,13 +113,15 @@ Stored StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& 
             remove(existing, Cause::Replaced);
         }
         refuse(key);
-        return Stored::TooHeavy;
+        return {Stored::TooHeavy};
     }
     if (existing != kNoSlot) {
         tags_.detach_all(existing);
         attach(existing, tags);
+        const std::uint32_t generation = entries_[existing].generation + 1;
         replace(existing, value, keep, now);
-        return Stored::Kept;
+        const bool stayed = entries_[existing].generation == generation;
+        return {stayed ? Stored::Kept : Stored::TooHeavy, stayed ? existing : kNoSlot};
     }
     make_room(keep.weight, now);
     const Slot slot = new_entry(key, EntryState::Pending, value);
@@ -132,8 +133,7 @@ Stored StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& 
         discard(slot);
         throw;
     }
-    *key_taken = true;
-    return Stored::Kept;
+    return {Stored::Kept, slot, true};
 }
 
 void StoreCore::touch(Slot slot, Instant deadline, Nanos idle, Instant now) {

@@ -11,11 +11,11 @@ TEST(Store, FindsWhatWasPutUntilItsDeadline) {
     StoreCore store{StoreOptions{}};
     const SpaceId space = store.open_space();
     const KeyRef key{42, 7, space, 0};
-    bool taken = false;
     Keep keep;
     keep.deadline = at(10);
-    ASSERT_EQ(store.put(key, store.find(key), 100, keep, {}, at(0), &taken), Stored::Kept);
-    EXPECT_TRUE(taken);
+    const Put put = store.put(key, store.find(key), 100, keep, {}, at(0));
+    ASSERT_EQ(put.outcome, Stored::Kept);
+    EXPECT_TRUE(put.key_taken);
     EXPECT_EQ(store[store.find(key)].value, 100U);
     store.advance(at(9));
     EXPECT_NE(store.find(key), kNoSlot);

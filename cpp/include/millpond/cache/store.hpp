@@ -74,6 +74,12 @@ enum class Stored : std::uint8_t {
     Undone,    // its load was invalidated meanwhile: not stored
 };
 
+struct Put {
+    Stored outcome;
+    Slot slot = kNoSlot;     // where it is, when kept
+    bool key_taken = false;  // whether the store owns the given key word
+};
+
 class StoreCore {
   public:
     explicit StoreCore(const StoreOptions& options);
@@ -154,11 +160,11 @@ class StoreCore {
 
     // ---- Writing
     // Stores `value` under `key`. `existing` is what find() gave for the key (kNoSlot: none; it may
-    // be pending). When stored, the store owns both words, unless an entry was there: then its key
-    // word stays and the given one remains the caller's (`key_taken` false). Otherwise it owns none.
+    // be pending). When kept, the store owns both words, unless a resident entry was there: then its
+    // key word stays and the given one remains the caller's. Otherwise it owns none.
     // Throws std::bad_alloc or Error(LimitExceeded) and changes nothing but evictions.
-    Stored put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
-               std::span<const TagHash> tags, Instant now, bool* key_taken);
+    Put put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
+            std::span<const TagHash> tags, Instant now);
 
     // Changes the deadline and idle rule of a resident entry.
     void touch(Slot slot, Instant deadline, Nanos idle, Instant now);
