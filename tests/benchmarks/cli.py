@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, machine, measure, peers, report
+from . import compare, machine, measure, peers, probes, report
 from .model import Context, Result, Row
 from .rows import all_rows
 
@@ -143,7 +143,10 @@ def _failed(run: dict[str, Any]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == [probes.FLAG]:
+        return probes.answer(given[1])
+    options = _parser().parse_args(given)
     rows = choose(all_rows(), options.filter, quick=options.quick)
     if not rows:
         print(f"benchmarks: no row matches {', '.join(options.filter)}", file=sys.stderr)
