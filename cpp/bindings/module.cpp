@@ -1,10 +1,12 @@
 #include <pybind11/pybind11.h>
 
+#include "bind_flights.hpp"
 #include "bind_weigher.hpp"
 #include "translate_error.hpp"
 
 PYBIND11_MODULE(_engine, m) {
     m.doc() = "The millpond engine.";
     millpond::bindings::bind_errors(m);
+    millpond::bindings::bind_flights(m);
     millpond::bindings::bind_weigher(m);
 }

@@ -98,7 +98,16 @@ inline constexpr bool kFreeListsOn = true;
 inline constexpr bool kFreeListsOn = true;
 #endif
 
-// The memory of up to `capacity` dead GC objects of one final type, kept for the next ones.
+// Brings a dead object that kept its type reference back to life with one reference.
+inline void revive(PyObject* object) noexcept {
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS)
+    _Py_NewReference(object);
+#else
+    Py_SET_REFCNT(object, 1);
+#endif
+}
+
+// Up to `capacity` dead GC objects of one final type, kept with their type reference for the next.
 // The type must have no tp_finalize (the collector remembers that it ran) and no subclasses.
 // REQUIRES: the GIL. O(1).
 template <typename Object, std::size_t capacity>
@@ -110,11 +119,13 @@ class FreeList {
         if (count_ == 0) {
             return PyObject_GC_New(Object, type);
         }
-        return reinterpret_cast<Object*>(PyObject_Init(as_object(objects_[--count_]), type));
+        Object* object = objects_[--count_];
+        revive(as_object(object));
+        return object;
     }
 
-    // Keeps the memory and returns true, or returns false when full.
-    // REQUIRES: untracked, all members released.
+    // Keeps the object and returns true, or returns false when full.
+    // REQUIRES: untracked, all members released, no reference left.
     [[nodiscard]] bool give(Object* object) noexcept {
         if (!kFreeListsOn || count_ == capacity) {
             return false;
@@ -123,8 +134,6 @@ class FreeList {
         return true;
     }
 
-    [[nodiscard]] std::size_t size() const noexcept { return count_; }
-
   private:
     std::array<Object*, capacity> objects_{};
     std::size_t count_ = 0;
@@ -132,20 +141,19 @@ class FreeList {
 
 // The tail of a tp_dealloc: gives the memory back and drops the instance's reference to its type.
 // REQUIRES: untracked, all members released.
-template <typename Object, std::size_t capacity>
-inline void release_object(Object* object, FreeList<Object, capacity>& free_list) {
-    PyTypeObject* type = Py_TYPE(as_object(object));
-    if (!free_list.give(object)) {
-        PyObject_GC_Del(object);
-    }
-    Py_DECREF(type);
-}
-
 template <typename Object>
 inline void release_object(Object* object) {
     PyTypeObject* type = Py_TYPE(as_object(object));
     type->tp_free(object);
     Py_DECREF(type);
+}
+
+// The same for a type with a free list.
+template <typename Object, std::size_t capacity>
+inline void release_object(Object* object, FreeList<Object, capacity>& free_list) {
+    if (!free_list.give(object)) {
+        release_object(object);
+    }
 }
 
 }  // namespace millpond::bindings
