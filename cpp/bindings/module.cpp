@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind_flights.hpp"
+#include "bind_keys.hpp"
 #include "bind_weigher.hpp"
 #include "translate_error.hpp"
 
@@ -8,5 +9,6 @@ PYBIND11_MODULE(_engine, m) {
     m.doc() = "The millpond engine.";
     millpond::bindings::bind_errors(m);
     millpond::bindings::bind_flights(m);
+    millpond::bindings::bind_keys(m);
     millpond::bindings::bind_weigher(m);
 }
