@@ -1,0 +1,1 @@
+"""The parts of `millpond demo`: its traffic, its local provider, its figures and its views."""
