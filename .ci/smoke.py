@@ -1,0 +1,16 @@
+"""Uses an installed millpond as a stranger would, to see that the archive is whole."""
+
+import importlib.metadata
+import importlib.resources
+import sys
+
+import millpond
+from millpond import _engine
+
+for name, module in (("millpond", millpond), ("millpond._engine", _engine)):
+    assert module.__file__ is not None
+    assert module.__file__.startswith(sys.prefix), f"{name} comes from {module.__file__}"
+assert importlib.metadata.version("millpond")
+typed = [item.name for item in importlib.resources.files("millpond").iterdir()]
+missing = {"py.typed", "_engine.pyi"} - set(typed)
+assert not missing, f"the archive lacks {missing}"
