@@ -82,7 +82,7 @@ wheel: setup  ## sdist and manylinux wheels, audited and tried in empty environm
 	@.ci/wheel $(VENV)
 
 constraints: setup  ## pin what the pinned packages need
-	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate \
 		$(addprefix --group pyproject.toml:,dev tidy coverage docs wheel) -o .ci/constraints.txt
 
 clean:  ## remove what was built; .venv stays
