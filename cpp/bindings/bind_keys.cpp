@@ -85,14 +85,12 @@ void set_fingerprint_seed(const py::bytes& seed, bool portable) {
 
 void bind_keys(py::module_& m) {
     m.def("fingerprint", &fingerprint, py::arg("value"), py::kw_only(), py::arg("typed") = true,
+          py::arg("ordered") = false, "The 16 bytes that stand for a value within this process.");
+    m.def("opaque_leaves", &opaque_leaves, py::arg("value"), py::kw_only(), py::arg("typed") = true,
           py::arg("ordered") = false,
-          "The 16 bytes that stand for a value within this process.");
-    m.def("opaque_leaves", &opaque_leaves, py::arg("value"), py::kw_only(),
-          py::arg("typed") = true, py::arg("ordered") = false,
           "The parts of a value that its fingerprint knows by their hash only.");
     m.def("shared_key", &shared_key, py::arg("value"), py::kw_only(), py::arg("typed") = true,
-          py::arg("ordered") = false,
-          "The 32 bytes that stand for a value in every process.");
+          py::arg("ordered") = false, "The 32 bytes that stand for a value in every process.");
     m.def("call_fingerprint", &call_fingerprint, py::arg("positional"), py::arg("named"),
           py::kw_only(), py::arg("typed") = true, py::arg("ordered") = false,
           "The fingerprint of a call's arguments.");

@@ -139,14 +139,13 @@ bool Walker<Sink>::pydantic(PyObject* object, const TypeInfo& info) {
     name(info);
     for (const Ref& each : info.fields) {
         sink_.text(each.get());
-        const int set = given && PyAnySet_Check(given.get()) != 0
-                            ? PySet_Contains(given.get(), each.get())
-                            : 0;
+        const int set =
+            given && PyAnySet_Check(given.get()) != 0 ? PySet_Contains(given.get(), each.get()) : 0;
         if (set < 0) return false;
         sink_.unit(set != 0 ? Tag::True : Tag::False);
         const bool in_dict = values && PyDict_CheckExact(values.get());
-        const Ref held = Ref::share(
-            in_dict ? PyDict_GetItemWithError(values.get(), each.get()) : nullptr);
+        const Ref held =
+            Ref::share(in_dict ? PyDict_GetItemWithError(values.get(), each.get()) : nullptr);
         if (PyErr_Occurred() != nullptr) return false;
         if (!held) {
             sink_.unit(Tag::Unset);

@@ -60,8 +60,8 @@ void Failure::at_key(PyObject* key) {
     if (ascii == nullptr) {
         steps_.emplace_back("[...]");
     } else if (PyBytes_GET_SIZE(ascii) > kKeyLetters) {
-        steps_.push_back(fmt::format("[{}...]", std::string_view(PyBytes_AS_STRING(ascii),
-                                                                  std::size_t{kKeyLetters})));
+        steps_.push_back(fmt::format(
+            "[{}...]", std::string_view(PyBytes_AS_STRING(ascii), std::size_t{kKeyLetters})));
     } else {
         steps_.push_back(fmt::format("[{}]", PyBytes_AS_STRING(ascii)));
     }

@@ -49,18 +49,18 @@ bool Walker<Sink>::date_time(PyObject* object, Kind kind) {
         case Kind::Date: sink_.word(Tag::Date, day()); return true;
         case Kind::DateTime:
             sink_.word(Tag::DateTime, day());
-            sink_.word(Tag::Time,
-                       moment(PyDateTime_DATE_GET_HOUR(object), PyDateTime_DATE_GET_MINUTE(object),
-                              PyDateTime_DATE_GET_SECOND(object),
-                              PyDateTime_DATE_GET_MICROSECOND(object),
-                              PyDateTime_DATE_GET_FOLD(object)));
+            sink_.word(
+                Tag::Time,
+                moment(PyDateTime_DATE_GET_HOUR(object), PyDateTime_DATE_GET_MINUTE(object),
+                       PyDateTime_DATE_GET_SECOND(object), PyDateTime_DATE_GET_MICROSECOND(object),
+                       PyDateTime_DATE_GET_FOLD(object)));
             return value(PyDateTime_DATE_GET_TZINFO(object));
         case Kind::Time:
-            sink_.word(Tag::Time,
-                       moment(PyDateTime_TIME_GET_HOUR(object), PyDateTime_TIME_GET_MINUTE(object),
-                              PyDateTime_TIME_GET_SECOND(object),
-                              PyDateTime_TIME_GET_MICROSECOND(object),
-                              PyDateTime_TIME_GET_FOLD(object)));
+            sink_.word(
+                Tag::Time,
+                moment(PyDateTime_TIME_GET_HOUR(object), PyDateTime_TIME_GET_MINUTE(object),
+                       PyDateTime_TIME_GET_SECOND(object), PyDateTime_TIME_GET_MICROSECOND(object),
+                       PyDateTime_TIME_GET_FOLD(object)));
             return value(PyDateTime_TIME_GET_TZINFO(object));
         case Kind::TimeDelta:
             sink_.unit(Tag::TimeDelta);
@@ -159,9 +159,9 @@ bool Walker<Sink>::numpy_type(PyObject* object, bool& has_objects) {
     const Ref dtype(PyObject_GetAttrString(object, "dtype"));
     const Ref objects(dtype ? PyObject_GetAttrString(dtype.get(), "hasobject") : nullptr);
     const Ref names(objects ? PyObject_GetAttrString(dtype.get(), "names") : nullptr);
-    const Ref form(names ? PyObject_GetAttrString(dtype.get(),
-                                                  names.get() == Py_None ? "str" : "descr")
-                         : nullptr);
+    const Ref form(
+        names ? PyObject_GetAttrString(dtype.get(), names.get() == Py_None ? "str" : "descr")
+              : nullptr);
     if (!form) return false;
     has_objects = objects.get() == Py_True;
     return value(form.get());

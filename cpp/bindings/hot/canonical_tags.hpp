@@ -32,10 +32,10 @@ enum class Tag : std::uint8_t {
     Unset = 0x15,  // a field without a value
 
     Enum = 0x20,
-    Record = 0x21,      // a dataclass
+    Record = 0x21,  // a dataclass
     NamedTuple = 0x22,
     Pydantic = 0x23,
-    Subclass = 0x24,    // a subclass of a type that has a form of its own
+    Subclass = 0x24,  // a subclass of a type that has a form of its own
     OrderedDict = 0x25,
     Deque = 0x26,
 
@@ -49,8 +49,8 @@ enum class Tag : std::uint8_t {
     Path = 0x37,
     Decimal = 0x38,
     Fraction = 0x39,
-    Array = 0x3a,         // array.array
-    NdArray = 0x3b,       // numpy.ndarray
+    Array = 0x3a,    // array.array
+    NdArray = 0x3b,  // numpy.ndarray
     NumpyScalar = 0x3c,
 
     // Never part of a shared key.

@@ -93,12 +93,11 @@ Kind library_kind(PyTypeObject* type) {
         Kind kind;
     };
     constexpr std::array rows{
-        Row{"collections", "deque", Kind::Deque},      Row{"uuid", "UUID", Kind::Uuid},
-        Row{"zoneinfo", "ZoneInfo", Kind::ZoneInfo},   Row{"decimal", "Decimal", Kind::Decimal},
-        Row{"fractions", "Fraction", Kind::Fraction},  Row{"array", "array", Kind::Array},
-        Row{"pathlib", "PosixPath", Kind::Path},       Row{"pathlib", "PurePosixPath", Kind::Path},
-        Row{"pathlib", "WindowsPath", Kind::Path},
-        Row{"pathlib", "PureWindowsPath", Kind::Path},
+        Row{"collections", "deque", Kind::Deque},     Row{"uuid", "UUID", Kind::Uuid},
+        Row{"zoneinfo", "ZoneInfo", Kind::ZoneInfo},  Row{"decimal", "Decimal", Kind::Decimal},
+        Row{"fractions", "Fraction", Kind::Fraction}, Row{"array", "array", Kind::Array},
+        Row{"pathlib", "PosixPath", Kind::Path},      Row{"pathlib", "PurePosixPath", Kind::Path},
+        Row{"pathlib", "WindowsPath", Kind::Path},    Row{"pathlib", "PureWindowsPath", Kind::Path},
     };
     for (const Row& row : rows) {
         if (is_known(type, row.module, row.name)) return row.kind;

@@ -63,10 +63,10 @@ struct TypeName {
 
 struct TypeInfo {
     Kind kind = Kind::Opaque;
-    bool subclass = false;       // of the type that `kind` stands for: its name counts
-    std::string name;            // "module:qualname"
-    std::vector<Ref> fields;     // field names (str), in order
-    std::vector<Ref> slots;      // member descriptors of __slots__, for subclasses
+    bool subclass = false;    // of the type that `kind` stands for: its name counts
+    std::string name;         // "module:qualname"
+    std::vector<Ref> fields;  // field names (str), in order
+    std::vector<Ref> slots;   // member descriptors of __slots__, for subclasses
 };
 
 // What is known of `type`; null with an exception set. Costs nanoseconds when remembered.

@@ -85,7 +85,7 @@ class FingerprintSink {
     static constexpr std::ptrdiff_t kBlocks = 192;
     static constexpr std::ptrdiff_t kReserve = 64;  // what each message finds free, at least
     static constexpr unsigned kBig = 1;
-    static constexpr std::size_t kCopied = 256;     // longer runs are hashed where they lie
+    static constexpr std::size_t kCopied = 256;  // longer runs are hashed where they lie
 
     static constexpr std::uint64_t head(Tag tag, unsigned detail, std::size_t size) noexcept {
         return static_cast<std::uint64_t>(tag) | std::uint64_t{detail} << 8 |

@@ -166,7 +166,8 @@ Fingerprint KeyBuilder::finish() noexcept {
     return sink.finish();
 }
 
-SharedKeyBuilder::SharedKeyBuilder(const KeyOptions& options) : walker_(options), options_(options) {
+SharedKeyBuilder::SharedKeyBuilder(const KeyOptions& options)
+    : walker_(options), options_(options) {
     constexpr std::uint8_t kVersion = 1;
     const std::array<std::uint8_t, 5> start{'m', 'p', 'k', kVersion,
                                             static_cast<std::uint8_t>(option_bits(options))};
