@@ -1,6 +1,7 @@
 // Part of Walker: the types of the standard library and of numpy, none of which is imported here.
 #pragma once
 
+#include <Python.h>
 #include <datetime.h>
 
 #include <algorithm>
