@@ -42,7 +42,7 @@ class Index {
     template <class HashOf>
     void insert(Hash hash, Slot slot, HashOf&& hash_of) {
         if (needs_room(slot)) {
-            grow(hash_of);
+            grow(slot, hash_of);
         }
         move_some(hash_of);
         current_.insert(hash, slot);
@@ -89,7 +89,9 @@ class Index {
         [[nodiscard]] bool empty() const noexcept { return words_ == nullptr; }
         [[nodiscard]] std::size_t capacity() const noexcept { return empty() ? 0 : mask_ + 1; }
         // Slots up to here fit into a word, whatever the hash, without making a grave of it.
-        [[nodiscard]] Slot slot_limit() const noexcept { return slot_mask_ - 2; }
+        [[nodiscard]] static std::size_t slot_limit(std::size_t capacity) noexcept {
+            return 2 * capacity - 3;
+        }
 
         template <class Match>
         [[nodiscard]] Slot find(Hash hash, Match&& match) const {
@@ -183,15 +185,20 @@ class Index {
     };
 
     [[nodiscard]] bool needs_room(Slot slot) const noexcept {
-        return (count_ + 1) * 4 > current_.capacity() * 3 || slot > current_.slot_limit();
+        return (count_ + 1) * 4 > current_.capacity() * 3 ||
+               slot > Table::slot_limit(current_.capacity());
     }
 
     template <class HashOf>
-    void grow(HashOf&& hash_of) {
+    void grow(Slot slot, HashOf&& hash_of) {
         while (!previous_.empty()) {  // Only when the table is tiny or slots outran entries.
             move_some(hash_of);
         }
-        Table larger(current_.capacity() * 2);
+        std::size_t capacity = current_.capacity() * 2;
+        while (slot > Table::slot_limit(capacity)) {
+            capacity *= 2;
+        }
+        Table larger(capacity);
         previous_ = std::exchange(current_, std::move(larger));
         cursor_ = 0;
     }
