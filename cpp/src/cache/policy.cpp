@@ -77,7 +77,7 @@ class S3Fifo final : public Policy {
     void insert(Entries& entries, Slot slot) override {
         Entry& entry = entries[slot];
         entry.frequency = 0;
-        enter(entries, slot, ghosts_.take(entry.hash) ? kMain : kSmall);
+        enter(entries, slot, ghosts_.take(entry.hash) != 0 ? kMain : kSmall);
     }
 
     void hit(Entries& entries, Slot slot) noexcept override {
@@ -99,26 +99,16 @@ class S3Fifo final : public Policy {
     }
 
     Slot victim(Entries& entries) noexcept override {
-        for (;;) {
-            const std::uint64_t total = queues_[kSmall].units + queues_[kMain].units;
-            const bool from_small =
-                !queues_[kSmall].list.empty() &&
-                (queues_[kMain].list.empty() ||
-                 queues_[kSmall].units >= std::max<std::uint64_t>(1, total / 10));
-            const Slot slot = queues_[from_small ? kSmall : kMain].list.back();
-            Entry& entry = entries[slot];
-            if (from_small && entry.frequency >= 2) {
-                leave(entries, slot);
-                entry.frequency = 0;
-                enter(entries, slot, kMain);
-            } else if (!from_small && entry.frequency > 0) {
-                --entry.frequency;
-                queues_[kMain].list.move_to_front(entries, slot);
-            } else {
-                chosen_ = slot;
-                return slot;
-            }
+        const std::uint64_t total = queues_[kSmall].units + queues_[kMain].units;
+        const bool small_is_full = queues_[kSmall].units >= std::max<std::uint64_t>(1, total / 10);
+        chosen_ = kNoSlot;
+        if (small_is_full || queues_[kMain].list.empty()) {
+            chosen_ = victim_of_small(entries);
         }
+        if (chosen_ == kNoSlot) {
+            chosen_ = victim_of_main(entries);
+        }
+        return chosen_;
     }
 
     void reweigh(Entries& entries, Slot slot, std::uint32_t old_weight) noexcept override {
@@ -153,6 +143,29 @@ class S3Fifo final : public Policy {
         queue.list.remove(entries, slot);
         queue.units -= units_of(entries[slot]);
         --count_;
+    }
+    // Promotes what was used twice, down to the first that was not; kNoSlot when all were.
+    [[nodiscard]] Slot victim_of_small(Entries& entries) noexcept {
+        for (;;) {
+            const Slot slot = queues_[kSmall].list.back();
+            if (slot == kNoSlot || entries[slot].frequency < 2) {
+                return slot;
+            }
+            leave(entries, slot);
+            entries[slot].frequency = 0;
+            enter(entries, slot, kMain);
+        }
+    }
+    // Spares what was used, at the price of one use.
+    [[nodiscard]] Slot victim_of_main(Entries& entries) noexcept {
+        for (;;) {
+            const Slot slot = queues_[kMain].list.back();
+            if (entries[slot].frequency == 0) {
+                return slot;
+            }
+            --entries[slot].frequency;
+            queues_[kMain].list.move_to_front(entries, slot);
+        }
     }
     void remember(Hash hash) noexcept {
         try {

@@ -1,0 +1,128 @@
+#include "millpond/cache/ghost_queue.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <random>
+#include <unordered_map>
+
+#include <gtest/gtest.h>
+
+namespace millpond::cache {
+namespace {
+
+TEST(GhostQueue, RemembersNothingAtFirstAndNothingWithoutCapacity) {
+    GhostQueue ghosts;
+    EXPECT_EQ(ghosts.take(1), 0);
+    EXPECT_EQ(ghosts.allocated_bytes(), 0U);
+    ghosts.push(1, 0);
+    EXPECT_EQ(ghosts.take(1), 0);
+    EXPECT_EQ(ghosts.allocated_bytes(), 0U);
+}
+
+TEST(GhostQueue, ForgetsWhatWasTaken) {
+    GhostQueue ghosts;
+    ghosts.push(42, 10);
+    EXPECT_EQ(ghosts.take(42), 1);
+    EXPECT_EQ(ghosts.take(42), 0);
+}
+
+TEST(GhostQueue, KeepsTheLatestNoteOfAHash) {
+    GhostQueue ghosts;
+    ghosts.push(42, 10, 1);
+    ghosts.push(42, 10, 3);
+    ghosts.push(42, 10, 2);
+    EXPECT_EQ(ghosts.take(42), 2);
+    EXPECT_EQ(ghosts.take(42), 0) << "a hash pushed again is still one ghost";
+}
+
+TEST(GhostQueue, RemembersTheLastOneWithACapacityOfOne) {
+    GhostQueue ghosts;
+    for (Hash hash = 1; hash <= 100; ++hash) {
+        ghosts.push(hash * 0x9E3779B97F4A7C15U, 1);
+    }
+    EXPECT_EQ(ghosts.take(100 * 0x9E3779B97F4A7C15U), 1);
+    EXPECT_EQ(ghosts.take(99 * 0x9E3779B97F4A7C15U), 0);
+}
+
+TEST(GhostQueue, CostsFourToNineBytesAHash) {
+    for (const std::size_t capacity : {1000U, 4000U, 14'000U, 15'000U, 1'000'000U}) {
+        GhostQueue ghosts;
+        ghosts.push(1, capacity);
+        EXPECT_GE(ghosts.allocated_bytes(), 4 * capacity);
+        EXPECT_LE(ghosts.allocated_bytes(), 9 * capacity + 64);
+    }
+}
+
+// The queue beside a deque of what was pushed and when, which is the plainest model of it.
+struct Errors {
+    double forgotten = 0;  // share of the remembered that was not found
+    double imagined = 0;   // share of what was never pushed that was found
+    double stale = 0;      // share of what is older than capacity + 1 % that was found
+};
+
+Errors measure(std::uint64_t seed, std::size_t capacity) {
+    std::mt19937_64 random{seed};
+    GhostQueue ghosts;
+    std::deque<Hash> pushed;  // the latest last; zero: taken again
+    std::size_t asked[3] = {};
+    std::size_t wrong[3] = {};
+    const auto ask = [&](int what, Hash hash, bool expected) {
+        ++asked[what];
+        wrong[what] += (ghosts.take(hash) != 0) != expected ? 1U : 0U;
+    };
+    for (std::size_t step = 0; step < 12 * capacity; ++step) {
+        pushed.push_back(random());
+        ghosts.push(pushed.back(), capacity);
+        if (pushed.size() > 4 * capacity) {
+            pushed.pop_front();
+        }
+        if (step < 4 * capacity || step % 8 != 0) {
+            continue;
+        }
+        const std::size_t back = random() % (3 * capacity);
+        Hash& hash = pushed[pushed.size() - 1 - back];
+        if (hash != 0 && back < capacity - capacity / 100) {
+            ask(0, hash, true);
+            hash = 0;
+        } else if (hash != 0 && back > capacity + capacity / 100) {
+            ask(2, hash, false);
+        }
+        ask(1, random(), false);
+    }
+    const auto share = [&](int what) {
+        return static_cast<double>(wrong[what]) / static_cast<double>(asked[what]);
+    };
+    return {share(0), share(1), share(2)};
+}
+
+TEST(GhostQueue, ErrsWithinItsStatedBounds) {
+    for (const std::size_t capacity : {5000U, 7281U, 8192U, 10'000U, 14'563U, 29'126U}) {
+        const Errors errors = measure(capacity, capacity);
+        EXPECT_LT(errors.forgotten, 0.055) << capacity;
+        EXPECT_LT(errors.imagined, 0.0005) << capacity;
+        EXPECT_LT(errors.stale, 0.001) << capacity;
+    }
+}
+
+TEST(GhostQueue, FollowsACapacityThatChanges) {
+    std::mt19937_64 random{9};
+    GhostQueue ghosts;
+    std::deque<Hash> pushed;
+    for (int step = 0; step < 40'000; ++step) {
+        // It grows past the table, which starts afresh, and shrinks again.
+        const std::size_t capacity = step < 10'000 ? 500 : step < 20'000 ? 5000 : 1000;
+        pushed.push_back(random());
+        ghosts.push(pushed.back(), capacity);
+    }
+    std::size_t found = 0;
+    std::size_t late = 0;
+    for (std::size_t back = 0; back < 3000; ++back) {
+        (back < 1000 ? found : late) += ghosts.take(pushed[pushed.size() - 1 - back]) != 0 ? 1 : 0;
+    }
+    EXPECT_GT(found, 990U);
+    EXPECT_LT(late, 20U);
+}
+
+}  // namespace
+}  // namespace millpond::cache
