@@ -18,7 +18,13 @@ class Lfu final : public Policy {
     void insert(Entries& entries, Slot slot) override {
         bucket_of_.reserve(std::size_t{slot} + 1);
         if (lowest_ == kNoSlot || buckets_[lowest_].frequency != 1) {
-            lowest_ = new_bucket(1, kNoSlot, lowest_);
+            try {
+                lowest_ = new_bucket(1, kNoSlot, lowest_);
+            } catch (const std::bad_alloc&) {
+                if (lowest_ == kNoSlot) {
+                    throw;
+                }  // Else it counts as used as often as the least used one.
+            }
         }
         place(entries, slot, lowest_);
     }

@@ -19,6 +19,21 @@ constexpr std::size_t kExpiriesPerInsert = 32;
 constexpr std::size_t kRemembered = 8192;
 constexpr Slot kSlotLimit = 0x7FFFFFFEU;
 
+void check_tags(std::span<const TagHash> tags) {
+    if (tags.size() > kMostTags) {
+        throw Error(ErrorCode::LimitExceeded, "an entry carries at most 64 tags");
+    }
+}
+
+// A departed key's reason as the two bits that its ghost has room for; zero: none is known.
+enum Note : std::uint8_t { kCold, kExpired, kInvalidated, kNotStored };
+
+MissReason reason_of(std::uint8_t note) noexcept {
+    constexpr MissReason kReasons[] = {MissReason::ColdOrEvicted, MissReason::Expired,
+                                       MissReason::Invalidated, MissReason::NotStored};
+    return kReasons[note];
+}
+
 std::uint64_t splitmix(std::uint64_t& state) noexcept {
     state += 0x9E3779B97F4A7C15ULL;
     return mix64(state);
@@ -82,27 +97,21 @@ Slot StoreCore::find_candidate(const KeyRef& key, std::span<const Slot> tried) c
 }
 
 MissReason StoreCore::miss(const KeyRef& key) noexcept {
-    MissReason reason = MissReason::ColdOrEvicted;
-    if (expired_.take(key.hash)) {
-        reason = MissReason::Expired;
-    } else if (invalidated_.take(key.hash)) {
-        reason = MissReason::Invalidated;
-    } else if (not_stored_.take(key.hash)) {
-        reason = MissReason::NotStored;
-    }
+    const auto reason = reason_of(departed_.take(key.hash));
     ++spaces_[key.space].counters.misses[static_cast<std::size_t>(reason)];
     return reason;
 }
 
 void StoreCore::refuse(const KeyRef& key) noexcept {
     ++spaces_[key.space].counters.not_stored;
-    remember(not_stored_, key.hash);
+    remember(kNotStored, key.hash);
 }
 
 // ---- Writing
 
 Put StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
                    std::span<const TagHash> tags, Instant now) {
+    check_tags(tags);
     undo_loads(key);
     if (existing != kNoSlot && entries_[existing].state == EntryState::Pending) {
         remove(existing, Cause::Explicit);
@@ -116,12 +125,8 @@ Put StoreCore::put(const KeyRef& key, Slot existing, Word value, const Keep& kee
         return {Stored::TooHeavy};
     }
     if (existing != kNoSlot) {
-        tags_.detach_all(existing);
-        attach(existing, tags);
-        const std::uint32_t generation = entries_[existing].generation + 1;
-        replace(existing, value, keep, now);
-        const bool stayed = entries_[existing].generation == generation;
-        return {stayed ? Stored::Kept : Stored::TooHeavy, stayed ? existing : kNoSlot};
+        replace(existing, value, keep, tags, now);
+        return {Stored::Kept, existing};
     }
     make_room(keep.weight, now);
     const Slot slot = new_entry(key, EntryState::Pending, value);
@@ -145,6 +150,7 @@ void StoreCore::touch(Slot slot, Instant deadline, Nanos idle, Instant now) {
 
 EntryId StoreCore::begin(const KeyRef& key, Word value, std::span<const TagHash> tags,
                          bool indexed) {
+    check_tags(tags);
     const Slot slot = new_entry(key, EntryState::Pending, value);
     try {
         attach(slot, tags);
@@ -175,11 +181,12 @@ Stored StoreCore::finish(EntryId load, Slot existing, Word value, const Keep& ke
         remove(slot, Cause::Explicit);
         return Stored::TooHeavy;
     }
-    if (std::erase(loose_, slot) > 0) {
+    if (const auto loose = std::find(loose_.begin(), loose_.end(), slot); loose != loose_.end()) {
+        index(slot);
+        loose_.erase(loose);
         if (existing != kNoSlot) {
             remove(existing, Cause::Replaced);
         }
-        index(slot);
     }
     make_room(keep.weight, now);
     settle(slot, value, keep, now);
@@ -213,9 +220,17 @@ std::size_t StoreCore::invalidate(TagHash tag) noexcept {
 
 // ---- Time
 
-void StoreCore::advance(Instant now, std::size_t limit) {
+void StoreCore::expire_due(Instant now, std::size_t limit) noexcept {
+    if (now < next_due_) {
+        return;
+    }
     WheelNodes nodes{*this};
     wheel_.advance(nodes, now, limit, [this](Slot slot) { remove(slot, Cause::Expired); });
+    next_due_ = wheel_.next_deadline_hint();
+}
+
+void StoreCore::advance(Instant now, std::size_t limit) {
+    expire_due(now, limit);
     if (dead_ > 0) {
         sweep(kSweepSlots);
     }
@@ -232,23 +247,28 @@ Instant StoreCore::deadline(Instant now, Nanos ttl, double jitter) noexcept {
 void StoreCore::extend(Slot slot, Entry& entry, Instant now) noexcept {
     if (slot < idle_.reserved() && idle_[slot] > Nanos::zero()) {
         // The wheel finds the old time and looks again: moving later needs no re-scheduling.
-        entry.deadline = std::min(hard_[slot], after(now, idle_[slot]));
+        // Never earlier, though a clock behind another's says so.
+        const Instant until = std::min(hard_[slot], after(now, idle_[slot]));
+        entry.deadline = std::max(entry.deadline, until);
     }
 }
 
 void StoreCore::schedule(Slot slot, const Keep& keep, Instant now) {
     Entry& entry = entries_[slot];
-    entry.deadline = keep.deadline;
     if (keep.idle > Nanos::zero()) {
         idle_.reserve(std::size_t{slot} + 1);
         hard_.reserve(std::size_t{slot} + 1);
         has_idle_ = true;
+    }
+    entry.deadline = keep.deadline;
+    if (keep.idle > Nanos::zero()) {
         entry.deadline = std::min(keep.deadline, after(now, keep.idle));
     }
     if (slot < idle_.reserved()) {
         idle_[slot] = keep.idle;
         hard_[slot] = keep.deadline;
     }
+    next_due_ = std::min(next_due_, entry.deadline);
     WheelNodes nodes{*this};
     wheel_.schedule(nodes, slot);
 }
@@ -269,10 +289,10 @@ void StoreCore::set_bounds(std::uint64_t max_entries, std::uint64_t max_bytes, I
     options_.max_entries = max_entries;
     options_.max_bytes = max_bytes;
     flush_hits();
-    while (resident_ > max_entries || bytes_ > max_bytes) {
-        remove(policy_->victim(entries_), Cause::Size);
-    }
     advance(now);
+    while (resident_ > max_entries || bytes_ > max_bytes) {
+        evict();
+    }
 }
 
 void StoreCore::drop_all() noexcept {
@@ -286,8 +306,8 @@ void StoreCore::drop_all() noexcept {
 std::size_t StoreCore::allocated_bytes() const noexcept {
     return index_.allocated_bytes() + entries_.allocated_bytes() + wheel_links_.allocated_bytes() +
            idle_.allocated_bytes() + hard_.allocated_bytes() + policy_->allocated_bytes() +
-           tags_.allocated_bytes() + spaces_.allocated_bytes() + expired_.allocated_bytes() +
-           invalidated_.allocated_bytes() + not_stored_.allocated_bytes() + sizeof(*this);
+           tags_.allocated_bytes() + spaces_.allocated_bytes() + departed_.allocated_bytes() +
+           sizeof(*this);
 }
 
 void StoreCore::flush_hits() noexcept {
@@ -310,16 +330,20 @@ bool StoreCore::fits(std::uint64_t weight) const noexcept {
 
 void StoreCore::make_room(std::uint64_t weight, Instant now) {
     flush_hits();
-    WheelNodes nodes{*this};
-    wheel_.advance(nodes, now, kExpiriesPerInsert,
-                   [this](Slot slot) { remove(slot, Cause::Expired); });
+    expire_due(now, kExpiriesPerInsert);
     if (dead_ > 0) {
         sweep(kSweepSlots);
     }
     while (resident_ + 1 > options_.max_entries || bytes_ > options_.max_bytes - weight) {
-        if (dead_ == 0 || !sweep(16 * kSweepSlots)) {
-            remove(policy_->victim(entries_), Cause::Size);
-        }
+        evict();
+    }
+}
+
+// Makes a little room: by what a retired space left behind, where that is soon found, else by
+// whom the policy names.
+void StoreCore::evict() noexcept {
+    if (dead_ == 0 || !sweep(16 * kSweepSlots)) {
+        remove(policy_->victim(entries_), Cause::Size);
     }
 }
 
@@ -378,9 +402,6 @@ void StoreCore::unindex(Slot slot) noexcept {
 }
 
 void StoreCore::attach(Slot slot, std::span<const TagHash> tags) {
-    if (tags.size() > kMostTags) {
-        throw Error(ErrorCode::LimitExceeded, "an entry carries at most 64 tags");
-    }
     for (const TagHash tag : tags) {
         tags_.attach(slot, tag);
     }
@@ -408,14 +429,23 @@ void StoreCore::settle(Slot slot, Word value, const Keep& keep, Instant now) {
     bytes_ += entry.weight;
     ++resident_;
     --loads_;
+    (void)departed_.take(entry.hash);
 }
 
 // Gives a resident entry another value. Its key, and what the policy knows of it, stay.
-void StoreCore::replace(Slot slot, Word value, const Keep& keep, Instant now) {
-    schedule(slot, keep, now);
+void StoreCore::replace(Slot slot, Word value, const Keep& keep, std::span<const TagHash> tags,
+                        Instant now) {
     Entry& entry = entries_[slot];
-    removed_.push_back({entry.key, entry.value, entry.space, entry.kind, false, Cause::Replaced});
-    removed_.back().key = 0;
+    flush_hits();  // Hits on the old value are told apart from those on the new one.
+    try {
+        tags_.detach_all(slot);
+        attach(slot, tags);
+        schedule(slot, keep, now);
+        removed_.push_back({0, entry.value, entry.space, entry.kind, false, Cause::Replaced});
+    } catch (...) {
+        remove(slot, Cause::Size);  // An old value without its tags could not be invalidated.
+        throw;
+    }
     Space& space = spaces_[entry.space];
     ++space.counters.removals[static_cast<std::size_t>(Cause::Replaced)];
     const std::uint32_t old_weight = entry.weight;
@@ -430,8 +460,24 @@ void StoreCore::replace(Slot slot, Word value, const Keep& keep, Instant now) {
     ++mutations_;
     used(slot, entry, now);
     flush_hits();
+    shrink_around(slot);
+}
+
+// Evicts until the bytes are within their bound, sparing an entry that has just been given another
+// value: where the policy names that one, it comes back as a new entry when the others have gone.
+void StoreCore::shrink_around(Slot slot) noexcept {
+    bool aside = false;
     while (bytes_ > options_.max_bytes) {
-        remove(policy_->victim(entries_), Cause::Size);
+        const Slot victim = policy_->victim(entries_);
+        if (victim == slot) {
+            policy_->remove(entries_, slot);
+            aside = true;
+        } else {
+            remove(victim, Cause::Size);
+        }
+    }
+    if (aside) {
+        policy_->insert(entries_, slot);
     }
 }
 
@@ -459,9 +505,9 @@ void StoreCore::remove(Slot slot, Cause cause) noexcept {
         } else {
             ++space.counters.removals[static_cast<std::size_t>(cause)];
             if (cause == Cause::Expired) {
-                remember(expired_, entry.hash);
+                remember(kExpired, entry.hash);
             } else if (cause == Cause::Explicit) {
-                remember(invalidated_, entry.hash);
+                remember(kInvalidated, entry.hash);
             }
         }
     }
@@ -474,9 +520,9 @@ void StoreCore::remove(Slot slot, Cause cause) noexcept {
     entries_.release(slot);
 }
 
-void StoreCore::remember(GhostQueue& ghosts, Hash hash) noexcept {
+void StoreCore::remember(std::uint8_t note, Hash hash) noexcept {
     try {
-        ghosts.push(hash, std::clamp<std::size_t>(resident_, 256, kRemembered));
+        departed_.push(hash, std::clamp<std::size_t>(resident_, 256, kRemembered), note);
     } catch (const std::bad_alloc&) {
         return;  // The next miss is called cold.
     }

@@ -197,9 +197,12 @@ class StoreCore {
     [[nodiscard]] std::uint32_t stamp(Instant now) const noexcept {
         return static_cast<std::uint32_t>((now - start_) / kAgeTick);
     }
-    // Time since the value was stored, to kAgeTick.
+    // Time since the value was stored, to kAgeTick. A clock a little behind the one it was stored by
+    // (coarse beside precise, or another thread's) finds it new.
     [[nodiscard]] Nanos age(const Entry& entry, Instant now) const noexcept {
-        return kAgeTick * static_cast<std::int64_t>(stamp(now) - entry.stored_at);
+        constexpr std::uint32_t kBehind = 0xFFFF0000U;  // up to 18 minutes
+        const std::uint32_t ticks = stamp(now) - entry.stored_at;
+        return kAgeTick * static_cast<std::int64_t>(ticks < kBehind ? ticks : 0);
     }
 
     // ---- All of it
@@ -267,10 +270,14 @@ class StoreCore {
     [[nodiscard]] bool fits(std::uint64_t weight) const noexcept;
     void make_room(std::uint64_t weight, Instant now);
     void settle(Slot slot, Word value, const Keep& keep, Instant now);
-    void replace(Slot slot, Word value, const Keep& keep, Instant now);
+    void evict() noexcept;
+    void replace(Slot slot, Word value, const Keep& keep, std::span<const TagHash> tags,
+                 Instant now);
+    void shrink_around(Slot slot) noexcept;
     void schedule(Slot slot, const Keep& keep, Instant now);
     void remove(Slot slot, Cause cause) noexcept;
-    void remember(GhostQueue& ghosts, Hash hash) noexcept;
+    void expire_due(Instant now, std::size_t limit) noexcept;
+    void remember(std::uint8_t note, Hash hash) noexcept;
     bool sweep(std::size_t limit) noexcept;
     void release_space(SpaceId space) noexcept;
 
@@ -300,10 +307,10 @@ class StoreCore {
     std::size_t dead_ = 0;      // resident in a retired space
     std::size_t loads_ = 0;
     Slot cursor_ = 0;  // of the sweep
-    // Why keys that miss may have been here before; a few kilobytes, only touched by misses.
-    GhostQueue expired_;
-    GhostQueue invalidated_;
-    GhostQueue not_stored_;
+    // Nothing is due before this, so that a store need not ask its wheel at every insertion.
+    Instant next_due_ = kNever;
+    // Why keys that miss may have been here before; a few kilobytes, untouched by hits.
+    GhostQueue departed_;
 };
 
 // A store with its lock: NoLock where the caller's own lock already serialises, MutexLock elsewhere.
