@@ -111,10 +111,11 @@ void bind_errors(py::module_& m) {
             raise_error(kind_of(error.code()), error.what());
         }
     });
-    m.def("_fail", &fail_as, py::arg("kind"), py::arg("message"),
-          "Fails as the engine would, through pybind11. For tests of the error translation.");
-    m.def("_fail_raw", &fail_in_raw_code, py::arg("kind"), py::arg("message"),
-          "Fails as the engine would, through raw C-API code. For tests of the error translation.");
+    py::module_ testing = m.def_submodule("_testing");
+    testing.def("fail", &fail_as, py::arg("kind"), py::arg("message"),
+                "Fails as the engine would, through pybind11.");
+    testing.def("fail_raw", &fail_in_raw_code, py::arg("kind"), py::arg("message"),
+                "Fails as the engine would, through raw C-API code.");
 }
 
 }  // namespace millpond::bindings

@@ -4,7 +4,7 @@ Kept by hand: the raw C-API types carry no signatures that a generator could rea
 compares it with the built extension.
 """
 
-from typing import Final, NoReturn
+from typing import Final
 
 MAX_WEIGHED_PARTS: Final[int]
 
@@ -34,8 +34,3 @@ def call_shared_key(
     ordered: bool = False,
 ) -> bytes: ...
 def set_fingerprint_seed(seed: bytes, *, portable: bool = False) -> None: ...
-
-# Doors for the tests of the error translation: fail as the engine would.
-
-def _fail(kind: str, message: str | bytes) -> NoReturn: ...
-def _fail_raw(kind: str, message: str | bytes) -> NoReturn: ...

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 import millpond
-from millpond import _engine, errors
+from millpond import errors
+from millpond._engine import _testing
 
-DOORS = [_engine._fail, _engine._fail_raw]
+DOORS = [_testing.fail, _testing.fail_raw]
 CASES = [
     ("invalid_argument", errors.ConfigurationError),
     ("limit_exceeded", errors.LimitError),
@@ -39,7 +40,7 @@ def test_running_out_of_memory_is_a_memory_error(door: type[None]) -> None:
 
 def test_raw_code_survives_what_is_not_a_cpp_exception() -> None:
     with pytest.raises(RuntimeError, match="not a C\\+\\+ exception"):
-        _engine._fail_raw("not_an_exception", "")
+        _testing.fail_raw("not_an_exception", "")
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -54,7 +55,7 @@ def test_the_class_is_the_one_that_the_module_has_now(monkeypatch: pytest.Monkey
     fresh = importlib.import_module("millpond.errors")
     assert fresh.LimitError is not errors.LimitError
     with pytest.raises(fresh.LimitError):
-        _engine._fail_raw("limit_exceeded", "full")
+        _testing.fail_raw("limit_exceeded", "full")
 
 
 def test_a_broken_error_module_raises_its_own_import_error(
@@ -62,4 +63,4 @@ def test_a_broken_error_module_raises_its_own_import_error(
 ) -> None:
     monkeypatch.setitem(sys.modules, "millpond.errors", None)
     with pytest.raises(ImportError):
-        _engine._fail_raw("limit_exceeded", "full")
+        _testing.fail_raw("limit_exceeded", "full")
