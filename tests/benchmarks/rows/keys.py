@@ -17,8 +17,8 @@ Make = Callable[[], tuple[str, dict[str, Any]]]
 
 def _engine(function: str) -> Make:
     def make() -> tuple[str, dict[str, Any]]:
-        mp = peers.need_millpond(f"_engine.{function}")
-        return "make_key(x)", {"make_key": getattr(mp._engine, function)}
+        engine = peers.need("millpond._engine")
+        return "make_key(x)", {"make_key": getattr(engine, function)}
 
     return make
 
