@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, machine, measure, peers, probes, report
-from .model import Context, Result, Row
+from . import compare, machine, passes, peers, probes, report
+from .model import Row
 from .rows import all_rows
 
 FORMAT = 1
@@ -71,18 +71,15 @@ def _list(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _measure(rows: Sequence[Row], context: Context) -> dict[str, Any]:
+def _measure(rows: Sequence[Row], settings: passes.Settings) -> dict[str, Any]:
     about = machine.describe()
-    results: list[Result] = []
-    for number, row in enumerate(rows, 1):
-        # Progress goes to standard error, so that standard output is the table alone.
-        print(f"[{number}/{len(rows)}] {row.name}", file=sys.stderr, flush=True)
-        results.append(measure.run_row(row, context))
+    # Progress goes to standard error, so that standard output is the table alone.
+    results = passes.run(rows, settings, lambda line: print(line, file=sys.stderr, flush=True))
     return {
         "format": FORMAT,
         "machine": about,
         "versions": peers.versions(),
-        "settings": {"quick": context.quick},
+        "settings": {"quick": settings.quick},
         "rows": [result.as_json() for result in results],
     }
 
@@ -102,7 +99,11 @@ def _suspects(old: dict[str, Any], run: dict[str, Any], floor: float) -> set[str
 
 
 def _confirm(
-    old: dict[str, Any], run: dict[str, Any], rows: Sequence[Row], context: Context, floor: float
+    old: dict[str, Any],
+    run: dict[str, Any],
+    rows: Sequence[Row],
+    settings: passes.Settings,
+    floor: float,
 ) -> None:
     """Measure once more what looks slower, and keep the second figures of what then does not.
 
@@ -112,7 +113,7 @@ def _confirm(
     if not suspects:
         return
     print(f"measuring {len(suspects)} row(s) again that look slower", file=sys.stderr)
-    again = _measure([row for row in rows if row.name in suspects], context)
+    again = _measure([row for row in rows if row.name in suspects], settings)
     cleared = suspects - _suspects(old, again, floor)
     better = {row["name"]: row for row in again["rows"] if row["name"] in cleared}
     run["rows"] = [better.get(row["name"], row) for row in run["rows"]]
@@ -146,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == [probes.FLAG]:
         return probes.answer(given[1])
+    if given[:1] == [passes.FLAG]:
+        return passes.answer(given[1])
     options = _parser().parse_args(given)
     rows = choose(all_rows(), options.filter, quick=options.quick)
     if not rows:
@@ -162,11 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.load:
         run = _load(options.load)
     else:
-        sample_ns = 300_000 if options.quick else 1_000_000
-        context = Context(quick=options.quick, data=options.data, sample_ns=sample_ns)
-        run = _measure(rows, context)
+        settings = passes.Settings(quick=options.quick, data=options.data)
+        run = _measure(rows, settings)
         if old is not None:
-            _confirm(old, run, rows, context, floor)
+            _confirm(old, run, rows, settings, floor)
     if options.save:
         options.save.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     if options.json:

@@ -2,21 +2,28 @@
 
 Where both runs measured the row's baseline in the same version, the per-round ratios to it are
 compared: a machine that is slower today is slower for both sides. Otherwise the figures themselves
-are. A change counts only if it exceeds both a floor and what the spread of the rounds explains.
+are. What counts is the spread between passes (see `passes.py`), not that between the rounds of one
+pass, which is far smaller than what two runs of the same code differ by. A change is called one if
+the medians differ by more than a floor and the passes of the two runs lie apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from . import stats
 
-# Standard errors of a difference that are still chance: about one false alarm in 4,000 rows.
-Z = 3.5
-# The least share that is called a change, see `stats.noise`.
+# The least share of the median that is called a change.
 FLOOR = 0.05
+# How likely the passes may lie so far apart by chance. Of fewer than five passes a run, all those
+# of one must lie beyond all of the other.
+ALPHA = 0.01
+# A timing that was taken in one process says nothing of how another process would differ.
+SINGLE_PASS_FLOOR = 3.0
+_TIMED = ("ns", "ms", "Mops/s")
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Verdict:
     contender: str
     word: str
     change: float
-    noise: float
+    apart: bool
     basis: str
 
     @property
@@ -35,8 +42,14 @@ class Verdict:
         return self.word in ("slower", "worse")
 
     def __str__(self) -> str:
-        what = f"{100 * self.change:+.1f}% (noise ±{100 * self.noise:.1f}%), {self.basis}"
+        passes = "passes lie apart" if self.apart else "passes overlap"
+        what = f"{100 * self.change:+.1f}% {self.basis}, {passes}"
         return f"{self.word:>12}  {self.row}  {self.contender}  {what}"
+
+
+def _apart(low: list[float], high: list[float]) -> bool:
+    least = 1 / math.comb(len(low) + len(high), len(high))
+    return stats.chance(low, high) <= max(ALPHA, least)
 
 
 def judge(
@@ -44,16 +57,19 @@ def judge(
     new: list[float],
     *,
     higher_is_better: bool = False,
-    z: float = Z,
     floor: float = FLOOR,
-) -> tuple[str, float, float]:
-    """Return (word, change, noise) for two samples; the word is faster, slower or within noise."""
+) -> tuple[str, float, bool]:
+    """Return (word, change, apart) for the pass medians of two runs.
+
+    The word is "faster", "slower" or "within noise"; `change` is the share by which the median
+    moved; `apart` says whether the passes of the two runs lie apart.
+    """
     change = stats.change(old, new)
-    noise = stats.noise(old, new, z=z, floor=floor)
-    if abs(change) <= noise:
-        return "within noise", change, noise
+    apart = _apart(old, new) if change > 0 else _apart(new, old)
+    if abs(change) <= floor or not apart:
+        return "within noise", change, apart
     worse = (change < 0) if higher_is_better else (change > 0)
-    return ("slower" if worse else "faster"), change, noise
+    return ("slower" if worse else "faster"), change, apart
 
 
 def _peer_version(run: dict[str, Any], row: dict[str, Any], name: str) -> str:
@@ -83,32 +99,35 @@ def _samples(
         return (
             stats.ratios(rounds_before, sides[0]),
             stats.ratios(rounds_after, sides[1]),
-            f"ratio to {base}",
+            f"as a ratio to {base}",
         )
     return rounds_before, rounds_after, f"in {after['unit']}"
 
 
-def compare(
-    old: dict[str, Any], new: dict[str, Any], *, z: float = Z, floor: float = FLOOR
-) -> Iterator[Verdict]:
+def compare(old: dict[str, Any], new: dict[str, Any], *, floor: float = FLOOR) -> Iterator[Verdict]:
     """Yield a verdict for each contender of ours that both saved runs measured."""
     known = {row["name"]: row for row in old["rows"]}
     for after in new["rows"]:
         before = known.get(after["name"])
         if before is None:
             continue
+        timed = after["unit"] in _TIMED
+        single = min(before["passes"], after["passes"]) == 1
+        least = floor * SINGLE_PASS_FLOOR if timed and single else floor
         for name, entry in after["contenders"].items():
             earlier = before["contenders"].get(name, {})
             if not entry["ours"] or "rounds" not in entry or "rounds" not in earlier:
                 continue
             first, second, basis = _samples(old, new, before, after, name)
-            word, change, noise = judge(
-                first, second, higher_is_better=after["higher_is_better"], z=z, floor=floor
+            word, change, apart = judge(
+                stats.by_pass(first, before["passes"]),
+                stats.by_pass(second, after["passes"]),
+                higher_is_better=after["higher_is_better"],
+                floor=least,
             )
-            timed = after["unit"] in ("ns", "ms", "Mops/s")
             if not timed:
                 word = {"slower": "worse", "faster": "better"}.get(word, word)
-            yield Verdict(after["name"], name, word, change, noise, basis)
+            yield Verdict(after["name"], name, word, change, apart, basis)
 
 
 def lost(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Asks a row of its contenders: A B C, A B C, … in many short rounds.
+"""Asks a row of its contenders in one process: A B C, A B C, … in many short rounds.
 
 The machine is shared and its clock speed wanders, so no contender is measured in one stretch. In
 each round every contender gives `per_round` samples, in turn; the best of them is its figure of the
@@ -16,8 +16,8 @@ from contextlib import ExitStack
 
 from .model import Context, Result, Row, Sampler, Unavailable
 
-ROUNDS, PER_ROUND = 25, 5
-QUICK_ROUNDS, QUICK_PER_ROUND = 9, 3
+ROUNDS, PER_ROUND = 7, 5
+QUICK_ROUNDS, QUICK_PER_ROUND = 3, 3
 
 
 def interleave(

@@ -102,8 +102,8 @@ class Row:
     """One line of the table.
 
     `name` is a path ("hit/zipf/str"); its first part is the group that the row is printed with.
-    `rounds` and `per_round` may be set where a sample is long. `data` rows need the data folder,
-    `slow` rows are left out of a quick run.
+    `passes`, `rounds` (in a pass) and `per_round` may be set where a sample is long or always the
+    same. `data` rows need the data folder, `slow` rows are left out of a quick run.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Row:
     baseline: str = ""
     targets: tuple[Target, ...] = ()
     higher_is_better: bool = False
+    passes: int = 0
     rounds: int = 0
     per_round: int = 0
     data: bool = False
@@ -125,9 +126,13 @@ class Row:
 
 @dataclass
 class Result:
-    """A row, measured: the rounds of each contender, and why the others have none."""
+    """A row, measured: the rounds of each contender, and why the others have none.
+
+    The rounds of all passes stand one after the other; each pass has the same number of them.
+    """
 
     row: Row
+    passes: int = 1
     rounds: dict[str, list[float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -169,6 +174,7 @@ class Result:
             "unit": row.unit,
             "baseline": row.baseline,
             "higher_is_better": row.higher_is_better,
+            "passes": self.passes,
             "contenders": contenders,
             "targets": targets,
         }

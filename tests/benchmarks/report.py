@@ -49,10 +49,12 @@ def _cell(entry: dict[str, Any] | None) -> str:
 
 
 def _spread(row: dict[str, Any]) -> str:
-    """Return the spread of the rounds of our own contender (or the first one that ran)."""
+    """Return the spread between the passes of our own contender (or the first that ran)."""
     entries = [entry for entry in row["contenders"].values() if "rounds" in entry]
     mine = [entry for entry in entries if entry["ours"]] or entries
-    return f"±{100 * stats.relative_spread(mine[0]['rounds']):.1f}%" if mine else ""
+    if not mine or row["passes"] < 2:
+        return ""
+    return f"±{100 * stats.relative_spread(stats.by_pass(mine[0]['rounds'], row['passes'])):.1f}%"
 
 
 def _groups(run: Run) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The statistics of interleaved rounds: medians, spreads, ratios and the noise of a difference.
+"""The statistics of interleaved rounds: medians, spreads, ratios, and the chance of a difference.
 
 Every contender of a row is measured in every round, so two contenders are compared round by round:
 what disturbs the machine disturbs both, and the median of the per-round ratios is steadier than
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 # The median absolute deviation times this estimates the standard deviation of normal noise.
 _MAD_TO_SIGMA = 1.4826
-# The standard error of a median of n normal samples is this times sigma / sqrt(n).
-_MEDIAN_EFFICIENCY = 1.2533
 
 
 def median(values: Sequence[float]) -> float:
@@ -43,11 +42,6 @@ def ratios(ours: Sequence[float], base: Sequence[float]) -> list[float]:
     return [a / b if b else math.inf for a, b in zip(ours, base, strict=True)]
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Return the standard error of the median as a share of the median."""
-    return _MEDIAN_EFFICIENCY * relative_spread(values) / math.sqrt(len(values))
-
-
 def change(old: Sequence[float], new: Sequence[float]) -> float:
     """Return by what share the median changed: 0.1 is ten percent more than before."""
     before, after = median(old), median(new)
@@ -56,13 +50,27 @@ def change(old: Sequence[float], new: Sequence[float]) -> float:
     return (after - before) / abs(before)
 
 
-def noise(old: Sequence[float], new: Sequence[float], *, z: float, floor: float) -> float:
-    """Return the share of change that two such samples can show by chance.
+def by_pass(rounds: Sequence[float], passes: int) -> list[float]:
+    """Return the median of each pass. REQUIRES: every pass has the same number of rounds."""
+    each = len(rounds) // passes
+    return [median(rounds[start : start + each]) for start in range(0, each * passes, each)]
 
-    Args:
-        old, new: the rounds of the two runs.
-        z: how many standard errors of the difference count as chance.
-        floor: the least share that is ever called a change. Two runs differ by a little more than
-            their rounds tell: memory is laid out anew and strings hash otherwise.
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, from 1; equal values share the mean of their ranks."""
+    ordered = sorted(values)
+    first = {value: ordered.index(value) + 1 for value in set(values)}
+    return [first[value] + (ordered.count(value) - 1) / 2 for value in values]
+
+
+def chance(low: Sequence[float], high: Sequence[float]) -> float:
+    """Return how likely `high` would lie above `low` at least as clearly, were both alike.
+
+    The exact rank-sum test (Wilcoxon 1945, Mann and Whitney 1947): the share of all ways to split
+    the pooled values that give `high` ranks as high. It assumes nothing of how the noise is
+    distributed. Cost: the binomial coefficient; 252 splits for five against five.
     """
-    return max(floor, z * math.hypot(standard_error(old), standard_error(new)))
+    ranks = _ranks([*low, *high])
+    observed = sum(ranks[len(low) :])
+    splits = [sum(split) for split in combinations(ranks, len(high))]
+    return sum(split >= observed for split in splits) / len(splits)

@@ -53,7 +53,7 @@ def rows() -> list[Row]:
             unit="ms",
             baseline=EMPTY,
             targets=(Target(30.0, of=EMPTY, excess=True),),
-            rounds=7,
+            rounds=2,
             per_round=3,
         )
     ]

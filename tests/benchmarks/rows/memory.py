@@ -82,6 +82,7 @@ def _row(exponent: int) -> Row:
         baseline="cachetools+lock",
         # 64 bytes of metadata, and the pointers to key and value.
         targets=(Target(80.0), Target(80.0, whose="millpond lru")),
+        passes=1,
         rounds=2,
         per_round=1,
         slow=exponent > 5,

@@ -80,7 +80,8 @@ def _row(exponent: int) -> Row:
             plain("dict get", "", caches.plain_dict),
         ),
         baseline="lru_cache",
-        rounds=15,
+        passes=(0 if exponent < 6 else 3) if exponent < 7 else 1,
+        rounds=5 if exponent < 7 else 15,
         per_round=3,
         slow=exponent > 5,
     )

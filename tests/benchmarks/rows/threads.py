@@ -64,7 +64,7 @@ def _row(count: int) -> Row:
         unit="Mops/s",
         baseline="lru_cache",
         higher_is_better=True,
-        rounds=9,
+        rounds=3,
         per_round=2,
         slow=count in (2, 4),
     )

@@ -90,6 +90,7 @@ def test_a_saved_run_names_machine_versions_and_all_rounds(saved: Path) -> None:
     assert set(run["machine"]) >= {"cpu", "cores", "kernel", "python", "loop_floor_ns"}
     assert set(run["versions"]) >= {"millpond", "cachetools", "cachebox", "orjson"}
     rounds = run["rows"][0]["contenders"]["lru_cache"]["rounds"]
+    assert run["rows"][0]["passes"] == 3
     assert len(rounds) == 9
     assert all(5 < value < 5_000 for value in rounds)
     assert run["rows"][0]["contenders"]["lru_cache"]["ratio"] == 1.0

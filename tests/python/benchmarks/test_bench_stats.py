@@ -49,21 +49,41 @@ def test_ratios_are_taken_round_by_round() -> None:
         stats.ratios([1.0, 2.0], [1.0])
 
 
-def test_standard_error_is_what_repeating_the_experiment_shows() -> None:
-    random_ = random.Random(9)
-    repeats = [[random_.gauss(100.0, 4.0) for _ in range(25)] for _ in range(2_000)]
-    seen = statistics.stdev([statistics.median(rounds) for rounds in repeats]) / 100.0
-    told = statistics.mean([stats.standard_error(rounds) for rounds in repeats])
-    assert told == pytest.approx(seen, rel=0.1)
-
-
 def test_change_is_the_share_by_which_the_median_moved() -> None:
     assert stats.change([10.0, 20.0, 30.0], [21.0, 22.0, 23.0]) == pytest.approx(0.1)
     assert stats.change([0.0], [0.0]) == 0.0
     assert stats.change([0.0], [1.0]) == math.inf
 
 
-def test_noise_is_never_below_its_floor() -> None:
-    assert stats.noise([1.0] * 9, [1.0] * 9, z=3.5, floor=0.05) == 0.05
-    wild = [1.0, 9.0, 2.0, 8.0, 5.0]
-    assert stats.noise(wild, wild, z=3.5, floor=0.05) > 0.5
+def test_rounds_are_grouped_by_pass_in_the_order_they_were_taken() -> None:
+    assert stats.by_pass([1.0, 2.0, 9.0, 4.0, 5.0, 5.0], 2) == [2.0, 5.0]
+    assert stats.by_pass([3.0, 1.0, 2.0], 1) == [2.0]
+
+
+def _shuffled_share(low: list[float], high: list[float], seed: int) -> float:
+    """Estimate by shuffling what `chance` counts."""
+    random_ = random.Random(seed)
+
+    def above(first: list[float], second: list[float]) -> float:
+        return sum((a < b) + (a == b) / 2 for a in first for b in second)
+
+    pooled, observed, hits = [*low, *high], above(low, high), 0
+    for _ in range(5_000):
+        random_.shuffle(pooled)
+        hits += above(pooled[: len(low)], pooled[len(low) :]) >= observed
+    return hits / 5_000
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_chance_is_the_share_of_shuffles_that_lie_as_far_apart(seed: int) -> None:
+    random_ = random.Random(seed)
+    low = [round(random_.gauss(0.0, 1.0), seed % 3) for _ in range(5)]
+    high = [round(random_.gauss(0.7, 1.0), seed % 3) for _ in range(4)]
+    assert stats.chance(low, high) == pytest.approx(_shuffled_share(low, high, seed), abs=0.025)
+
+
+def test_chance_of_full_separation_is_one_split_of_all() -> None:
+    assert stats.chance([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == 1 / 20
+    assert stats.chance([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]) == 1.0
+    assert stats.chance([1.0] * 5, [1.0] * 5) == 1.0
+    assert stats.chance([1.0], [2.0]) == 0.5
