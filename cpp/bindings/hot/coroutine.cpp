@@ -28,15 +28,6 @@ PyStopIterationObject* take_carrier() {
     return carrier;
 }
 
-void set_raised(PyObject* exception) {
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(exception);
-#else
-    PyErr_Restore(Py_NewRef(as_object(Py_TYPE(exception))), exception,
-                  PyException_GetTraceback(exception));
-#endif
-}
-
 }  // namespace
 
 PyObject* leave_with(PyObject* value) {
@@ -50,7 +41,7 @@ PyObject* leave_with(PyObject* value) {
         return nullptr;
     }
     PyObject* old = std::exchange(stop->value, value);
-    set_raised(Py_NewRef(as_object(stop)));
+    raise_again(Py_NewRef(as_object(stop)));
     Py_XDECREF(old);
     return nullptr;
 }
@@ -125,12 +116,12 @@ void set_thrown(PyObject* const* args, Py_ssize_t count) {
     if (traceback != nullptr) {
         PyException_SetTraceback(instance.get(), traceback);
     }
-    set_raised(instance.release());
+    raise_again(instance.release());
 }
 
 void raise_with_traceback(PyObject* exception, PyObject* traceback) {
     PyException_SetTraceback(exception, traceback != nullptr ? traceback : Py_None);
-    set_raised(Py_NewRef(exception));
+    raise_again(Py_NewRef(exception));
 }
 
 PyObject* take_raised() {
@@ -146,6 +137,15 @@ PyObject* take_raised() {
     Py_XDECREF(type);
     Py_XDECREF(traceback);
     return value;
+#endif
+}
+
+void raise_again(PyObject* exception) {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    PyErr_Restore(Py_NewRef(as_object(Py_TYPE(exception))), exception,
+                  PyException_GetTraceback(exception));
 #endif
 }
 

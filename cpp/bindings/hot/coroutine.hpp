@@ -31,6 +31,9 @@ void raise_with_traceback(PyObject* exception, PyObject* traceback);
 // error indicator. REQUIRES: an exception is set.
 [[nodiscard]] PyObject* take_raised();
 
+// Sets what take_raised took, as it was. Steals `exception`.
+void raise_again(PyObject* exception);
+
 // What `await awaitable` iterates over: a coroutine itself, else what its __await__ returns.
 // New reference, or null with TypeError set.
 [[nodiscard]] PyObject* awaitable_iterator(PyObject* awaitable);
