@@ -200,19 +200,13 @@ class FlightsModelTest : public testing::Test {
         switch (pick(16)) {
             case 0:
             case 1:
-            case 2:
-                return lead();
-            case 3:
-                return end();
+            case 2: return lead();
+            case 3: return end();
             case 4:
-            case 5:
-                return leave();
-            case 6:
-                return restart();
-            case 7:
-                return pick(4) == 0 ? detach() : use_stale();
-            default:
-                return join();
+            case 5: return leave();
+            case 6: return restart();
+            case 7: return pick(4) == 0 ? detach() : use_stale();
+            default: return join();
         }
     }
     void check() {
