@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--json", action="store_true", help="print the run as JSON")
     add("--markdown", action="store_true", help="print the tables as Markdown")
+    add("--into", type=Path, metavar="PAGE", help="put the tables into a Markdown page as well")
     return parser
 
 
@@ -160,6 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.data is not None and not options.data.is_dir():
         print(f"benchmarks: --data {options.data} is not a folder", file=sys.stderr)
         return 2
+    if options.into is not None and not options.into.is_file():
+        print(f"benchmarks: --into {options.into} is not a page", file=sys.stderr)
+        return 2
     old = _load(options.compare) if options.compare else None
     floor = options.threshold / 100
     if options.load:
@@ -171,6 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _confirm(old, run, rows, settings, floor)
     if options.save:
         options.save.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    if options.into:
+        page = options.into.read_text(encoding="utf-8")
+        options.into.write_text(report.placed(page, run), encoding="utf-8")
     if options.json:
         print(json.dumps(run, indent=1))
     else:

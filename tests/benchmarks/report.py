@@ -136,6 +136,23 @@ def as_text(run: Run) -> str:
     return "\n".join(out)
 
 
+def placed(page: str, run: Run) -> str:
+    """Return the Markdown `page` with the tables of `run` in the section of its Python version.
+
+    The section stands between two comments; a page that has none yet gets it at its end.
+    """
+    version = run["machine"]["python"].rpartition(".")[0]
+    begin, end = f"<!-- {version} -->", f"<!-- end of {version} -->"
+    section = f"{begin}\n### {version}\n\n{as_markdown(run)}\n{end}"
+    before, found, rest = page.partition(begin)
+    if not found:
+        return f"{page.rstrip()}\n\n{section}\n"
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"the page has {begin} but no {end}")
+    return before + section + after
+
+
 def as_markdown(run: Run) -> str:
     out = [f"- {line}" for line in head(run)]
     for rows in _groups(run).values():

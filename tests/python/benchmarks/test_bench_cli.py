@@ -107,6 +107,29 @@ def test_a_saved_run_prints_as_text_markdown_and_json(saved: Path) -> None:
     assert json.loads(_command("--load", str(saved), "--json").stdout) == run
 
 
+def test_tables_are_placed_into_the_section_of_their_python(saved: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Results\n")
+    assert _command("--load", str(saved), "--into", str(page)).returncode == 0
+    first = page.read_text()
+    assert first.startswith("# Results\n\n<!-- CPython 3.")
+    assert first.count("| `hit/one/str` | ns |") == 1
+    page.write_text(first.replace("| `hit/one/str` | ns |", "| stale |") + "Afterwards.\n")
+    assert _command("--load", str(saved), "--into", str(page)).returncode == 0
+    assert page.read_text() == first + "Afterwards.\n"
+
+
+def test_runs_of_two_pythons_have_a_section_each(saved: Path) -> None:
+    run = json.loads(saved.read_text())
+    run["machine"]["python"] = "CPython 3.11.7"
+    page = report.placed("# Results\n", run)
+    run["machine"]["python"] = "CPython 3.13.0"
+    page = report.placed(page, run)
+    assert page.index("### CPython 3.11\n") < page.index("### CPython 3.13\n")
+    with pytest.raises(ValueError, match="no <!-- end of CPython 3.13 -->"):
+        report.placed(page.replace("<!-- end of CPython 3.13 -->", ""), run)
+
+
 def test_comparing_tells_slower_from_equal_by_exit_code(saved: Path, tmp_path: Path) -> None:
     old, same, worse = (tmp_path / name for name in ("old.json", "same.json", "worse.json"))
     old.write_text(json.dumps(_changed(saved, 0.5)))
@@ -135,6 +158,7 @@ def test_listing_measures_nothing_and_names_targets() -> None:
         (("--filter", "nothing-of-that-name"), "no row matches nothing-of-that-name"),
         (("--filter", "hit/one", "--data", "no-such-folder"), "is not a folder"),
         (("--filter", "hit/one", "--compare", "no-such-file"), "is not a saved run"),
+        (("--filter", "hit/one", "--into", "no-such-page"), "is not a page"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_anything_is_measured(
