@@ -76,7 +76,8 @@ struct Tally {
 // One run of a program: the callers, the store's map of keys, and the flights under test.
 class World {
   public:
-    World(const Program& program, Tally& tally) : tally_(tally), roots_(program.callers.size()) {
+    World(const Program& program, Flights<NoLock>& flights, Tally& tally)
+        : tally_(tally), flights_(flights), roots_(program.callers.size()) {
         for (std::size_t i = 0; i < program.callers.size(); ++i) {
             roots_[i] = Call{0, {program.callers[i]}};
             actors_.push_back({program.runs[i], {{&roots_[i], {}}}, {}});
@@ -350,6 +351,7 @@ class World {
     }
 
     Tally& tally_;
+    Flights<NoLock>& flights_;
     std::vector<Call> roots_;
     std::vector<Actor> actors_;
     std::vector<const Call*> interrupted_;
@@ -357,7 +359,6 @@ class World {
     std::vector<std::size_t> ticket_owner_;
     std::vector<std::pair<FlightId, std::size_t>> holders_;
     FlightId keys_[4];
-    Flights<NoLock> flights_;
 };
 
 }  // namespace millpond::flights_world
