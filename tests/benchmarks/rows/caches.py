@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import inputs, peers
 from ..loops import Inputs, TimedLoop
-from ..model import Contender, Context, Row, Sampler, Target
+from ..model import Contender, Context, Row, Sampler, Target, Unavailable
 
 SIZE = 1_000
 
@@ -21,6 +21,8 @@ class Store:
     cache: Any
     get: str = "cache.get(x)"
     set: str = "cache.set(x, x)"
+    # What `get` gives for a key that is there.
+    hit: Callable[[Any], Any] = lambda key: key
     names: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,7 +53,7 @@ def moka(size: int) -> Store:
 
 
 def theine(size: int) -> Store:
-    return Store(peers.need("theine").Cache(size))
+    return Store(peers.need("theine").Cache(size), hit=lambda key: (key, True))
 
 
 def cachetools(size: int) -> Store:
@@ -85,12 +87,19 @@ def timed(context: Context, store: Store, statement: str, sequence: Inputs) -> T
     return TimedLoop(context, statement, {"cache": store.cache, **store.names}, sequence)
 
 
-def filled(context: Context, make: Make, keys: list[Any], size: int) -> Store:
-    """Return a cache that holds all of `keys`, put there by its own `set` statement."""
+def filled(make: Make, keys: list[Any], size: int) -> Store:
+    """Return a cache that holds all of `keys`, put there by its own `set` statement.
+
+    Raises Unavailable if it does not hold them: what is then measured would not be hits.
+    """
     store = make(size)
     # The statement is run by a loop over exactly these keys, outside of any sample.
     loop = timed(Context(sample_ns=0), store, store.set, keys)
     loop._loop(keys)
+    asked = keys[:: max(1, len(keys) // 10_000)]
+    missed = sum(store.cache.get(key) != store.hit(key) for key in asked)
+    if missed > len(asked) // 100:
+        raise Unavailable(f"misses {missed} of {len(asked)} keys that it should hold")
     return store
 
 
@@ -100,7 +109,7 @@ def _get_row(kind: str) -> Row:
 
     def contender(name: str, peer: str, make: Make) -> Contender:
         def prepare(context: Context) -> Sampler:
-            store = filled(context, make, keys, SIZE)
+            store = filled(make, keys, SIZE)
             return timed(context, store, store.get, drawn)
 
         return Contender(name, prepare, peer)
@@ -123,7 +132,7 @@ def _set_row(name: str, title: str, fresh: Callable[[list[Any]], Inputs], *, bou
 
     def contender(who: str, peer: str, make: Make) -> Contender:
         def prepare(context: Context) -> Sampler:
-            store = filled(context, make, keys, SIZE)
+            store = filled(make, keys, SIZE)
             return timed(context, store, store.set, fresh(keys))
 
         return Contender(who, prepare, peer)

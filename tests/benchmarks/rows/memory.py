@@ -25,13 +25,13 @@ def bytes_per_entry(name: str, size: int) -> dict[str, Any]:
     if name == "lru_cache":
         _lru_cache(keys[:100])
     else:
-        caches.filled(Context(), caches.STORES[name][1], keys[:100], 100)
+        caches.filled(caches.STORES[name][1], keys[:100], 100)
     gc.collect()
     allocated, resident = probes.allocated_bytes(), probes.resident_bytes()
     if name == "lru_cache":
         kept = _lru_cache(keys)
     else:
-        kept = caches.filled(Context(), caches.STORES[name][1], keys, size).cache
+        kept = caches.filled(caches.STORES[name][1], keys, size).cache
     gc.collect()
     figures = {
         "allocated": (probes.allocated_bytes() - allocated) / size,

@@ -63,7 +63,7 @@ def _row(exponent: int) -> Row:
 
     def plain(name: str, peer: str, make: caches.Make) -> Contender:
         def prepare(context: Context) -> Sampler:
-            store = caches.filled(context, make, universe.keys(context), size)
+            store = caches.filled(make, universe.keys(context), size)
             return caches.timed(context, store, store.get, universe.walk())
 
         return Contender(name, prepare, peer)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from benchmarks import inputs, measure, probes
 from benchmarks.model import Contender, Context, Row, Unavailable
-from benchmarks.rows import all_rows, hits, memory, ratios, sizes, threads, waiters
+from benchmarks.rows import all_rows, caches, hits, memory, ratios, sizes, threads, waiters
 
 
 def test_zipf_draws_rank_r_with_weight_one_over_r() -> None:
@@ -199,3 +199,14 @@ def test_a_row_runs_with_what_the_standard_library_has(name: str) -> None:
     assert result.failed == {}
     for rounds in result.rounds.values():
         assert all(1 < value < 100_000 for value in rounds)
+
+
+def test_a_plain_cache_that_lost_its_keys_is_no_contender_for_hits() -> None:
+    class Forgetful(dict[object, object]):
+        def get(self, key: object, default: object = None) -> object:
+            return default
+
+    with pytest.raises(Unavailable, match="misses 100 of 100"):
+        caches.filled(
+            lambda size: caches.Store(Forgetful(), set="cache[x] = x"), [*range(100)], 100
+        )
