@@ -1,9 +1,10 @@
-"""Names the machine and the interpreter that figures were made on."""
+"""Names the machine, the interpreter and the commit that figures were made on."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def _cpu_model() -> str:
     return name
 
 
+def _commit() -> str:
+    """Return the commit that is measured, with a plus if the tree differs from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
 def loop_floor() -> float:
     """Return the nanoseconds that one turn of an empty timed loop takes."""
     inputs = ["key"] * 10_000
@@ -37,6 +48,7 @@ def describe() -> dict[str, str]:
         "cpu": _cpu_model(),
         "cores": str(os.cpu_count()),
         "kernel": f"{platform.system()} {platform.release()}",
+        "commit": _commit(),
         "load": f"{os.getloadavg()[0]:.2f}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": platform.python_compiler(),

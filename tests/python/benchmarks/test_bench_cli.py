@@ -87,7 +87,7 @@ def _changed(saved: Path, factor: float) -> dict[str, Any]:
 def test_a_saved_run_names_machine_versions_and_all_rounds(saved: Path) -> None:
     run = json.loads(saved.read_text())
     assert [row["name"] for row in run["rows"]] == ["hit/one/str", "hit/one/int"]
-    assert set(run["machine"]) >= {"cpu", "cores", "kernel", "python", "loop_floor_ns"}
+    assert set(run["machine"]) >= {"cpu", "cores", "kernel", "python", "commit", "loop_floor_ns"}
     assert set(run["versions"]) >= {"millpond", "cachetools", "cachebox", "orjson"}
     rounds = run["rows"][0]["contenders"]["lru_cache"]["rounds"]
     assert run["rows"][0]["passes"] == 3
