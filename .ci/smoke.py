@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import importlib.resources
+import subprocess
 import sys
+from pathlib import Path
 
 import millpond
 from millpond import _engine
@@ -14,3 +16,5 @@ assert importlib.metadata.version("millpond")
 typed = [item.name for item in importlib.resources.files("millpond").iterdir()]
 missing = {"py.typed", "_engine.pyi"} - set(typed)
 assert not missing, f"the archive lacks {missing}"
+command = Path(sys.executable).parent / "millpond"
+subprocess.run([command, "--help"], check=True, stdout=subprocess.DEVNULL)
