@@ -33,7 +33,8 @@ def head(run: Run) -> list[str]:
     return [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, "
         f"load {machine['load']} at the start",
-        f"{machine['python']} ({machine['compiler']}, {machine['flags']}), commit {machine['commit']}",
+        f"{machine['python']} ({machine['compiler']}, {machine['flags']}), "
+        f"commit {machine['commit']}",
         versions,
         f"{mode}; an empty timed loop costs {machine['loop_floor_ns']} ns a turn, "
         "which is not subtracted",
