@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "heap_type.hpp"
 
@@ -164,22 +165,32 @@ constexpr unsigned long kPreHeader = Py_TPFLAGS_MANAGED_DICT
 }  // namespace
 
 ValueType value_type_of(PyObject* value) noexcept {
-    constexpr std::size_t kSlots = 256;
+    // Two places for each type: with one, two types of a value could evict each other for ever.
+    struct Pair {
+        ValueType recent;
+        ValueType older;
+    };
+    constexpr int kPairBits = 7;
 #ifdef Py_GIL_DISABLED
-    static thread_local std::array<ValueType, kSlots> remembered;
+    static thread_local std::array<Pair, 1U << kPairBits> remembered;
 #else
-    static std::array<ValueType, kSlots> remembered;
+    static std::array<Pair, 1U << kPairBits> remembered;
 #endif
     PyTypeObject* type = Py_TYPE(value);
-    ValueType& slot = remembered[(reinterpret_cast<std::uintptr_t>(type) >> 4) % kSlots];
+    // Fibonacci hashing: types lie a kilobyte apart, so the low bits of their addresses agree.
+    const auto mixed = std::uint64_t{reinterpret_cast<std::uintptr_t>(type)} * 0x9E3779B97F4A7C15U;
+    Pair& pair = remembered[mixed >> (64 - kPairBits)];
     // Versions are never given twice, so a new type at the address of a dead one does not match.
     const unsigned version = version_of(type);
-    if (slot.type == type && version != 0 && slot.version == version) {
-        return slot;
+    if (pair.recent.type == type && pair.recent.version == version && version != 0) {
+        return pair.recent;
+    }
+    if (pair.older.type == type && pair.older.version == version && version != 0) {
+        return pair.older;
     }
     ValueType info = examine(value, type);
     info.version = version_of(type);
-    slot = info;
+    pair.older = std::exchange(pair.recent, info);
     return info;
 }
 

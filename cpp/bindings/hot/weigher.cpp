@@ -125,8 +125,9 @@ class Walk {
     static constexpr std::size_t kStackFrames = 8;
 
     void add(PyObject* part, bool remember) {
-        if (part == nullptr) {
-            return;  // a list that C code is still filling
+        // Null: a list that C code is still filling. A type: every instance shows its own.
+        if (part == nullptr || PyType_Check(part) != 0) {
+            return;
         }
         std::size_t own = 0;
         const bool leaf = leaf_bytes(part, &own);
