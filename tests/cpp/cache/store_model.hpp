@@ -534,6 +534,7 @@ class StoreModel {
         }
         policy_->remove(slot);
         if (held.retired) {
+            evicted_ = 0;  // What it frees comes on top of what was evicted.
             return note("swept");
         }
         ++expected_[held.id].removals[static_cast<std::size_t>(cause)];

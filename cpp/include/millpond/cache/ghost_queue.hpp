@@ -4,8 +4,12 @@
 // A hash lives in one bucket of sixteen words, a cache line; a word is 16 bits of the hash, the note
 // and a 14-bit age stamp that advances kStampsPerLap times while `capacity` hashes are added. A full
 // bucket drops its oldest word. So a few ghosts are forgotten early (5 % at worst, when the table
-// is as full as it gets), about one look-up in 4,096 sees a ghost that never was, and one that has not
-// been overwritten for 31 laps may be seen once more: its users can afford all three.
+// is as full as it gets), about one look-up in 4,096 sees a ghost that never was, and one that has
+// not been overwritten for 31 laps may be seen once more: its users can afford all three.
+//
+// In a plain queue a ghost that is taken makes room for one more, which lengthens the life of those
+// before it and of nobody behind it. Here all ghosts share a clock, so a taken one holds it back by
+// the share of them that came before.
 #pragma once
 
 #include <algorithm>
@@ -31,10 +35,7 @@ class GhostQueue {
             words_ =
                 std::vector<Ghost>(std::max(4 * kBucket, std::bit_ceil(capacity + capacity / 8)));
         }
-        clock_ += static_cast<double>(kStampsPerLap) / static_cast<double>(capacity);
-        if (clock_ >= kStampRange) {
-            clock_ -= kStampRange;
-        }
+        turn(capacity);
         Ghost& ghost = place_for(hash);
         ghost.mark = mark_of(hash);
         ghost.stamp = stamp() & (kStampRange - 1);
@@ -49,8 +50,13 @@ class GhostQueue {
         Ghost* const bucket = bucket_of(hash);
         for (Ghost* ghost = bucket; ghost != bucket + kBucket; ++ghost) {
             if (ghost->note != 0 && ghost->mark == mark_of(hash)) {
-                const std::uint8_t note = age(*ghost) < kStampsPerLap ? ghost->note : 0;
+                const std::uint8_t note = ghost->note;
                 ghost->note = 0;
+                const std::uint32_t years = age(*ghost);
+                if (years >= kStampsPerLap) {
+                    return 0;
+                }
+                held_back_ += 1.0 - static_cast<double>(years) / kStampsPerLap;
                 return note;
             }
         }
@@ -76,6 +82,16 @@ class GhostQueue {
     [[nodiscard]] Ghost* bucket_of(Hash hash) noexcept {
         const std::size_t buckets = words_.size() / kBucket;
         return words_.data() + ((hash >> 16) & (buckets - 1)) * kBucket;
+    }
+    void turn(std::size_t capacity) noexcept {
+        if (held_back_ >= 1) {
+            held_back_ -= 1;
+            return;
+        }
+        clock_ += static_cast<double>(kStampsPerLap) / static_cast<double>(capacity);
+        if (clock_ >= kStampRange) {
+            clock_ -= kStampRange;
+        }
     }
     // The word of the same mark, else one that is free, else the oldest.
     [[nodiscard]] Ghost& place_for(Hash hash) noexcept {
@@ -106,6 +122,7 @@ class GhostQueue {
 
     std::vector<Ghost> words_;
     double clock_ = 0;
+    double held_back_ = 0;  // pushes for which the clock stands still
 };
 
 }  // namespace millpond::cache
