@@ -147,6 +147,9 @@ def _policy_row(policy: str, tolerance: float | None) -> Row:
         context.notes["reference %"] = round(sum(theirs) / len(theirs), 3)
         context.notes["worst cell"] = worst
         context.notes["median off"] = round(stats.median(list(off.values())), 4)
+        beyond = {cell: round(by, 2) for cell, by in off.items() if tolerance and by > tolerance}
+        if beyond:
+            context.notes["beyond the target"] = beyond
         return _once(lambda: off[worst])
 
     title = f"`Cache(policy={policy!r})` on the traces: "

@@ -134,6 +134,9 @@ def test_a_policy_row_finds_the_largest_difference_from_the_reference(
     assert target["met"] is met
     assert result.notes["millpond"]["worst cell"] == "small@40"
     assert result.notes["millpond"]["cells"] == 1
+    assert list(result.notes["millpond"].get("beyond the target", {})) == (
+        [] if met else ["small@40"]
+    )
 
 
 def test_a_trace_that_the_folder_lacks_is_told(data: Path) -> None:
