@@ -54,12 +54,9 @@ const Unit* add(std::string_view text, const detail::Quantity& quantity, const U
     constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
     std::uint64_t nanos = 0;
     switch (detail::read_quantity(quantity, found->nanos, most - total, nanos)) {
-        case detail::Reading::Exact:
-            break;
-        case detail::Reading::TooLarge:
-            refuse(text, "it is longer than 292 years");
-        case detail::Reading::NotWhole:
-            refuse(text, "it is finer than a nanosecond");
+        case detail::Reading::Exact: break;
+        case detail::Reading::TooLarge: refuse(text, "it is longer than 292 years");
+        case detail::Reading::NotWhole: refuse(text, "it is finer than a nanosecond");
     }
     total += nanos;
     return found + 1;

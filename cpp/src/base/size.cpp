@@ -68,12 +68,9 @@ std::uint64_t parse_size(std::string_view text) {
     constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t bytes = 0;
     switch (detail::read_quantity(*quantity, unit, most, bytes)) {
-        case detail::Reading::Exact:
-            break;
-        case detail::Reading::TooLarge:
-            refuse(text, "it is 16777216TiB or more");
-        case detail::Reading::NotWhole:
-            refuse(text, "it is not a whole number of bytes");
+        case detail::Reading::Exact: break;
+        case detail::Reading::TooLarge: refuse(text, "it is 16777216TiB or more");
+        case detail::Reading::NotWhole: refuse(text, "it is not a whole number of bytes");
     }
     return bytes;
 }
