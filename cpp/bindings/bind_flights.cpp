@@ -16,11 +16,11 @@ namespace {
 // The tests' owner is any Python object with the methods of these names: see
 // tests/python/flights/flight_store.py.
 
+// owner.settled(flight, "landed" | "failed" | "given up", value or exception or None).
 void settled(FlightObject* flight, PyObject* owner, PyObject* value, PyObject* exception) {
-    PyObject* none = Py_None;
-    PyObject* done =
-        PyObject_CallMethod(owner, "settled", "OOO", flight, value != nullptr ? value : none,
-                            exception != nullptr ? exception : none);
+    const char* how = value != nullptr ? "landed" : exception != nullptr ? "failed" : "given up";
+    PyObject* outcome = value != nullptr ? value : exception != nullptr ? exception : Py_None;
+    PyObject* done = PyObject_CallMethod(owner, "settled", "OsO", flight, how, outcome);
     if (done == nullptr) {
         PyErr_WriteUnraisable(owner);
     }
@@ -117,7 +117,7 @@ void bind_flights(py::module_& m) {
     if (init_ready() < 0 || init_flights() < 0 || init_async_calls() < 0) {
         throw py::error_already_set();
     }
-    bind_testing(m.def_submodule("_testing"));
+    bind_testing(m.def_submodule("_testing").def_submodule("flights"));
 }
 
 }  // namespace millpond::bindings

@@ -186,15 +186,7 @@ PyObject* call_send(PyObject* self, PyObject* sent) {
     return finish_send(status, result);
 }
 
-PyObject* call_iternext(PyObject* self) {
-    PyObject* result = nullptr;
-    switch (call_am_send(self, Py_None, &result)) {
-        case PYGEN_NEXT: return result;
-        case PYGEN_RETURN: return leave_with(result);
-        case PYGEN_ERROR: break;
-    }
-    return nullptr;
-}
+PyObject* call_iternext(PyObject* self) { return call_send(self, Py_None); }
 
 // The call gives up its place, whatever that is, without an outcome.
 void withdraw(AsyncCallObject* call) {
@@ -327,7 +319,6 @@ void call_dealloc(PyObject* self) {
         PyObject_ClearWeakRefs(self);
     }
     call_clear(self);
-    drop_carried();
     release_object(call, free_calls);
 }
 

@@ -320,7 +320,8 @@ void hand_over(FlightObject* flight) {
         flight->thread = 0;
         flight->loop = Py_XNewRef(call->loop);
         call->state = CallState::Promoted;
-        if (schedule_anywhere(call)) {
+        // A call whose loop is closed may die with its task in here, and pass the lead on itself.
+        if (schedule_anywhere(call) || call->state != CallState::Promoted) {
             return;
         }
         call->state = CallState::Orphaned;

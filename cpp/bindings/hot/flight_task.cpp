@@ -104,15 +104,7 @@ PyObject* driver_send(PyObject* self, PyObject* sent) {
     return finish_send(status, result);
 }
 
-PyObject* driver_iternext(PyObject* self) {
-    PyObject* result = nullptr;
-    switch (driver_am_send(self, Py_None, &result)) {
-        case PYGEN_NEXT: return result;
-        case PYGEN_RETURN: return leave_with(result);
-        case PYGEN_ERROR: break;
-    }
-    return nullptr;
-}
+PyObject* driver_iternext(PyObject* self) { return driver_send(self, Py_None); }
 
 // What `throw` of the inner coroutine comes to: what it yields, or with an exception set null.
 PyObject* throw_into(PyObject* inner, PyObject* const* args, Py_ssize_t count) {
@@ -211,7 +203,6 @@ void driver_dealloc(PyObject* self) {
     }
     PyObject_GC_UnTrack(self);
     driver_clear(self);
-    drop_carried();
     release_object(as_driver(self));
 }
 

@@ -3,11 +3,24 @@
 It plays the part that the decorated function plays in C++, so that the tests see flights alone.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from millpond._engine import _testing
+
+flights: Any = _testing.flights
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Lets other threads run until `condition()` holds; fails after a minute."""
+    for _ in range(60_000):
+        if condition():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("what the test waits for did not happen within a minute")
+
 
 Function = Callable[..., Any]
 
@@ -31,10 +44,10 @@ class FlightStore:
             return self.values[key]
         flight = self.flights.get(key)
         if flight is None:
-            flight = self.flights[key] = _testing.lead(self)
+            flight = self.flights[key] = flights.lead(self)
             return self._load(flight, key)
         self.events["waits"] += 1
-        what, value = _testing.wait(flight, timeout)
+        what, value = flights.wait(flight, timeout)
         self.events[what] += 1
         if what == "lead":
             return self._load(flight, key)
@@ -42,24 +55,24 @@ class FlightStore:
 
     def _load(self, flight: Any, key: Hashable) -> Any:
         self.events["loads"] += 1
-        token = _testing.enter(flight)
+        token = flights.enter(flight)
         try:
             value = self.function(key)
         except BaseException as error:
-            _testing.leave(token)
-            if _testing.is_interruption(error):
-                _testing.abandon(flight)
+            flights.leave(token)
+            if flights.is_interruption(error):
+                flights.abandon(flight)
             else:
-                _testing.fail(flight, error)
+                flights.fail(flight, error)
             raise
-        _testing.leave(token)
-        _testing.land(flight, value)
+        flights.leave(token)
+        flights.land(flight, value)
         return value
 
     # ---- asynchronous
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return _testing.async_call(self, *args, **kwargs)
+        return flights.async_call(self, *args, **kwargs)
 
     def start(
         self, mode: str, promoted: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -73,7 +86,7 @@ class FlightStore:
             return "alone", self.function(key)
         flight = promoted if mode == "restart" else self.flights.get(key)
         if flight is None:
-            flight = self.flights[key] = _testing.lead(self)
+            flight = self.flights[key] = flights.lead(self)
         elif mode == "first":
             self.events["joins"] += 1
             return "wait", flight
@@ -82,18 +95,18 @@ class FlightStore:
         return "wait", flight
 
     def _run(self, flight: Any, coroutine: Awaitable[Any]) -> None:
-        _testing.run_task(flight, coroutine)
+        flights.run_task(flight, coroutine)
 
     # ---- both
 
-    def settled(self, flight: Any, value: Any, error: BaseException | None) -> None:
+    def settled(self, flight: Any, how: str, outcome: Any) -> None:
         """The hook at the end of a load."""
-        self.events["settled"] += 1
+        self.events[how] += 1
         key = next(key for key, known in self.flights.items() if known is flight)
         del self.flights[key]
-        if error is None and self.keep:
-            self.values[key] = value
+        if how == "landed" and self.keep:
+            self.values[key] = outcome
 
     def waiters(self, key: Hashable) -> int:
         """How many wait for `key` now."""
-        return _testing.waiters(self.flights[key]) if key in self.flights else 0
+        return flights.waiters(self.flights[key]) if key in self.flights else 0
