@@ -28,14 +28,26 @@ class BufferView {
     bool held_;
 };
 
+// Whether an int is held in one machine word, as nearly all are.
+inline bool is_compact(PyObject* object) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Long_IsCompact(reinterpret_cast<const PyLongObject*>(object)) != 0;
+#else
+    return -1 <= Py_SIZE(object) && Py_SIZE(object) <= 1;
+#endif
+}
+
 template <typename Sink>
 inline bool Walker<Sink>::integer(PyObject* object) {
+    if (is_compact(object)) {
+        const auto* const number = reinterpret_cast<const PyLongObject*>(object);
 #if PY_VERSION_HEX >= 0x030C0000
-    if (PyUnstable_Long_IsCompact(reinterpret_cast<const PyLongObject*>(object))) {
-        sink_.integer(PyUnstable_Long_CompactValue(reinterpret_cast<const PyLongObject*>(object)));
+        sink_.integer(PyUnstable_Long_CompactValue(number));
+#else
+        sink_.integer(static_cast<std::int64_t>(number->ob_digit[0]) * Py_SIZE(object));
+#endif
         return true;
     }
-#endif
     int overflow = 0;
     const long long small = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (overflow != 0) return big_integer(object);

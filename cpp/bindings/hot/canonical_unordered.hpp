@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "hot/canonical_builtins.hpp"
 #include "hot/canonical_walker.hpp"
 
 namespace millpond::bindings {
@@ -23,17 +24,40 @@ inline bool Walker<Sink>::dict(PyObject* object, bool ordered) {
     const Level level(*this, object);
     if (!level) return false;
     if (ordered) return dict_in_order(object);
+    if (PyDict_GET_SIZE(object) <= kFewPairs) {
+        TextPairs few(newest_pairs_);
+        if (few.take(object)) return dict_of_few(object, few);
+    }
     if constexpr (Sink::kInProcess) {
         return dict_summed(object);
     } else {
-        return dict_sorted(object);
+        return dict_encoded(object);
     }
+}
+
+template <typename Sink>
+inline bool Walker<Sink>::dict_of_few(PyObject* object, const TextPairs& few) {
+    const Py_ssize_t size = PyDict_GET_SIZE(object);
+    sink_.open(Tag::Dict, static_cast<std::size_t>(size));
+    for (const TextPair& each : few) {
+        sink_.text(each.key);
+        if (!value(each.mapped)) {
+            failure_.at_key(each.key);
+            return false;
+        }
+    }
+    return PyDict_GET_SIZE(object) == size || changed();
+}
+
+// Whether `object` is a plain leaf, which neither fails nor runs anything while it is walked.
+inline bool runs_nothing(PyObject* object) noexcept {
+    return PyUnicode_CheckExact(object) || PyLong_CheckExact(object) || PyFloat_CheckExact(object);
 }
 
 // The key and the value of one pair.
 template <typename Sink>
 inline bool Walker<Sink>::pair(PyObject* key, PyObject* mapped) {
-    if (PyUnicode_CheckExact(key) && PyUnicode_CheckExact(mapped)) {
+    if (PyUnicode_CheckExact(key) && runs_nothing(mapped)) {
         return this->value(key) && this->value(mapped);
     }
     // What runs below may take the pair out of the dict.
@@ -63,7 +87,7 @@ bool Walker<Sink>::dict_summed(PyObject* object) {
         const Py_ssize_t size = PyDict_GET_SIZE(object);
         const std::size_t first_leaf = leaves_.size();
         std::vector<LeafRun> runs;
-        Fingerprint sum;
+        MessageSum sum(sink_.hasher());
         PyObject *key = nullptr, *mapped = nullptr;
         Py_ssize_t seen = 0;
         for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &mapped) != 0; ++seen) {
@@ -74,14 +98,13 @@ bool Walker<Sink>::dict_summed(PyObject* object) {
                 sink_.abandon(outer);
                 return false;
             }
-            const Fingerprint print = sink_.end(outer);
-            sum += print;
-            if (leaves_.size() != begin) runs.push_back({print, begin, leaves_.size()});
+            sink_.end(outer, sum);
+            if (leaves_.size() != begin) runs.push_back({sum.last(), begin, leaves_.size()});
             if (PyDict_GET_SIZE(object) != size) return changed();
         }
         if (seen != size) return changed();
         if (leaves_.size() != first_leaf) sort_leaves(leaves_, runs);
-        sink_.print(Tag::Dict, static_cast<std::size_t>(size), sum);
+        sink_.summed(Tag::Dict, static_cast<std::size_t>(size), sum.total());
         return true;
     } else {
         return dict_in_order(object);
@@ -101,86 +124,6 @@ bool Walker<Sink>::encode_aside(PyObject* object, std::string& out) {
         }
         sink_.resume(before);
         return true;
-    }
-}
-
-// A dict whose keys are all short ASCII texts, which is what JSON brings: their encodings compare
-// as their lengths and then their bytes do, so nothing has to be encoded to be sorted.
-inline constexpr Py_ssize_t kFewPairs = 24;
-
-struct TextPair {
-    PyObject* key;
-    PyObject* mapped;
-
-    friend bool operator<(const TextPair& a, const TextPair& b) noexcept {
-        const Py_ssize_t left = PyUnicode_GET_LENGTH(a.key), right = PyUnicode_GET_LENGTH(b.key);
-        if (left != right) return left < right;
-        return std::memcmp(PyUnicode_DATA(a.key), PyUnicode_DATA(b.key),
-                           static_cast<std::size_t>(left)) < 0;
-    }
-};
-
-// Owns references to the pairs of a small dict, in order. False: it is not such a dict.
-class TextPairs {
-  public:
-    TextPairs() = default;
-    ~TextPairs() {
-        for (std::size_t i = 0; i < count_; ++i) {
-            Py_DECREF(pairs_[i].key);
-            Py_DECREF(pairs_[i].mapped);
-        }
-    }
-    TextPairs(const TextPairs&) = delete;
-    TextPairs& operator=(const TextPairs&) = delete;
-
-    bool take(PyObject* dict) noexcept {
-        constexpr Py_ssize_t kOneByteCount = 0x80;
-        if (PyDict_GET_SIZE(dict) > kFewPairs) return false;
-        PyObject *key = nullptr, *mapped = nullptr;
-        for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &mapped) != 0;) {
-            if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key) ||
-                PyUnicode_GET_LENGTH(key) >= kOneByteCount) {
-                return false;
-            }
-            const TextPair added{Py_NewRef(key), Py_NewRef(mapped)};
-            std::size_t place = count_++;
-            for (; place > 0 && added < pairs_[place - 1]; --place) {
-                pairs_[place] = pairs_[place - 1];
-            }
-            pairs_[place] = added;
-        }
-        return true;
-    }
-
-    [[nodiscard]] const TextPair* begin() const noexcept { return pairs_.data(); }
-    [[nodiscard]] const TextPair* end() const noexcept { return pairs_.data() + count_; }
-
-  private:
-    std::size_t count_ = 0;
-    std::array<TextPair, static_cast<std::size_t>(kFewPairs)> pairs_;
-};
-
-template <typename Sink>
-bool Walker<Sink>::dict_sorted(PyObject* object) {
-    if constexpr (Sink::kInProcess) {
-        return dict_summed(object);
-    } else {
-        const auto size = static_cast<std::size_t>(PyDict_GET_SIZE(object));
-        {
-            TextPairs few;
-            if (few.take(object)) {
-                sink_.open(Tag::Dict, size);
-                for (const TextPair& each : few) {
-                    sink_.text(each.key);
-                    if (!value(each.mapped)) {
-                        failure_.at_key(each.key);
-                        return false;
-                    }
-                }
-                return static_cast<std::size_t>(PyDict_GET_SIZE(object)) == size || changed();
-            }
-        }
-        return dict_encoded(object);
     }
 }
 
@@ -270,6 +213,7 @@ template <typename Sink>
 bool Walker<Sink>::set(PyObject* object, Tag tag) {
     const Level level(*this, object);
     if (!level) return false;
+    hold();  // 3.11 may collect garbage, and so run finalizers, when the iterator is made
     if constexpr (Sink::kInProcess) {
         return set_summed(object, tag);
     } else {
@@ -283,7 +227,7 @@ bool Walker<Sink>::set_summed(PyObject* object, Tag tag) {
         const Py_ssize_t size = PySet_GET_SIZE(object);
         const std::size_t first_leaf = leaves_.size();
         std::vector<LeafRun> runs;
-        Fingerprint sum;
+        MessageSum sum(sink_.hasher());
         Ref opaque_members;  // compared as a set, by the user's own ==
         const Ref iterator((tag == Tag::Set ? PySet_Type : PyFrozenSet_Type).tp_iter(object));
         if (!iterator) return false;
@@ -298,8 +242,7 @@ bool Walker<Sink>::set_summed(PyObject* object, Tag tag) {
                 failure_.at_member();
                 return false;
             }
-            const Fingerprint print = sink_.end(outer);
-            sum += print;
+            sink_.end(outer, sum);
             if (leaves_.size() == begin + 1 && leaves_.back().get() == member.get()) {
                 leaves_.pop_back();
                 hold();
@@ -308,7 +251,7 @@ bool Walker<Sink>::set_summed(PyObject* object, Tag tag) {
                     return false;
                 }
             } else if (leaves_.size() != begin) {
-                runs.push_back({print, begin, leaves_.size()});
+                runs.push_back({sum.last(), begin, leaves_.size()});
             }
         }
         if (PyErr_Occurred() != nullptr) return false;
@@ -319,7 +262,7 @@ bool Walker<Sink>::set_summed(PyObject* object, Tag tag) {
             if (!frozen) return false;
             leaves_.push_back(std::move(frozen));
         }
-        sink_.print(tag, static_cast<std::size_t>(size), sum);
+        sink_.summed(tag, static_cast<std::size_t>(size), sum.total());
         return true;
     } else {
         return set_sorted(object, tag);

@@ -18,6 +18,7 @@
 #include "hot/canonical_text.hpp"
 #include "hot/canonical_types.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/text_pairs.hpp"
 #include "millpond/base/hash.hpp"
 
 namespace millpond::bindings {
@@ -98,6 +99,7 @@ class Walker {
     // Must come before anything that may run the user's code.
     void hold() noexcept {
         for (; held_ < depth_; ++held_) Py_INCREF(levels_[held_]);
+        TextPairs::hold_all(newest_pairs_);
     }
     bool refuse_depth(PyObject* object);
 
@@ -120,7 +122,7 @@ class Walker {
     [[nodiscard]] bool dict(PyObject* object, bool ordered);
     [[nodiscard]] bool dict_in_order(PyObject* object);
     [[nodiscard]] bool dict_summed(PyObject* object);
-    [[nodiscard]] bool dict_sorted(PyObject* object);
+    [[nodiscard]] bool dict_of_few(PyObject* object, const TextPairs& few);
     [[nodiscard]] bool dict_encoded(PyObject* object);
     [[nodiscard]] bool pair(PyObject* key, PyObject* value);
     [[nodiscard]] bool ordered_dict(PyObject* object);
@@ -164,6 +166,7 @@ class Walker {
     std::size_t depth_ = 0;
     std::size_t held_ = 0;  // levels_[0, held_) own a reference
     std::size_t containers_ = 0;
+    TextPairs* newest_pairs_ = nullptr;
     std::vector<Ref> leaves_;
     Failure failure_;
     PyObject* levels_[kMaxDepth];

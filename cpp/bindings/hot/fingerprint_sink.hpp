@@ -15,10 +15,14 @@
 
 namespace millpond::bindings {
 
+class MessageSum;
+
 class FingerprintSink {
   public:
     // Opaque leaves are allowed, and unordered things are summed, not sorted.
     static constexpr bool kInProcess = true;
+
+    [[nodiscard]] const BlockHasher& hasher() const noexcept { return hasher_; }
 
     explicit FingerprintSink(const BlockHasher& hasher) noexcept
         : hasher_(hasher), next_(buffer_), start_(buffer_) {}
@@ -38,13 +42,19 @@ class FingerprintSink {
     void bytes(Tag tag, const void* data, std::size_t size) noexcept { run(tag, 0, data, size); }
     // CPython keeps a text in the narrowest of three widths, so its own bytes are a form too.
     void text(PyObject* text) noexcept {
-        const auto width = static_cast<unsigned>(PyUnicode_KIND(text));
-        run(Tag::Str, width, PyUnicode_DATA(text),
-            static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)) * width);
+        const auto length = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+        if (PyUnicode_IS_COMPACT_ASCII(text)) {
+            run(Tag::Str, 1, reinterpret_cast<const PyASCIIObject*>(text) + 1, length);
+        } else {
+            const auto width = static_cast<unsigned>(PyUnicode_KIND(text));
+            run(Tag::Str, width, PyUnicode_DATA(text), length * width);
+        }
     }
-    void print(Tag tag, std::size_t count, const Fingerprint& sum) noexcept {
-        open(tag, count);
-        push(sum.hi, sum.lo);
+    // An unordered container: its size, and the sum of its messages.
+    void summed(Tag tag, std::size_t count, const Block& sum) noexcept {
+        reserve(2);
+        put(Lane{head(tag, kSummed, 0), count});
+        copy(&sum);
     }
 
     // A message inside the message. They nest as the calls do.
@@ -61,11 +71,8 @@ class FingerprintSink {
         start_ = next_;
         hashed_ = false;
     }
-    [[nodiscard]] Fingerprint end(const Outer& outer) noexcept {
-        const Fingerprint result = finish();
-        abandon(outer);
-        return result;
-    }
+    // The end of the inner message, which joins the others of its container.
+    void end(const Outer& outer, MessageSum& sum) noexcept;
     // Leaves a message that failed.
     void abandon(const Outer& outer) noexcept {
         next_ = start_;
@@ -76,15 +83,16 @@ class FingerprintSink {
 
     // The fingerprint of the message so far.
     [[nodiscard]] Fingerprint finish() noexcept {
-        if (!hashed_) return hasher_.hash(start_, pending());
-        flush();
-        return hasher_.finish(state_);
+        Block compressed;
+        compress(compressed);
+        return hasher_.finish(compressed);
     }
 
   private:
     static constexpr std::ptrdiff_t kBlocks = 192;
     static constexpr std::ptrdiff_t kReserve = 64;  // what each message finds free, at least
     static constexpr unsigned kBig = 1;
+    static constexpr unsigned kSummed = 1;
     static constexpr std::size_t kCopied = 256;  // longer runs are hashed where they lie
 
     static constexpr std::uint64_t head(Tag tag, unsigned detail, std::size_t size) noexcept {
@@ -96,15 +104,38 @@ class FingerprintSink {
         return static_cast<std::size_t>(next_ - start_);
     }
 
-    void push(std::uint64_t first, std::uint64_t second) noexcept {
-        if (next_ == buffer_ + kBlocks) [[unlikely]]
+    // Room for `count` blocks. REQUIRES: count <= kReserve.
+    void reserve(std::ptrdiff_t count) noexcept {
+        if (buffer_ + kBlocks - next_ < count) [[unlikely]]
             flush();
-        next_->first = first;
-        next_->second = second;
-        ++next_;
     }
 
-    void flush() noexcept {
+    // One store of 16 bytes: read back as a whole, two of 8 bytes would stall the hasher.
+    using Lane = std::uint64_t __attribute__((vector_size(16)));
+    void put(Lane lane) noexcept {
+        std::memcpy(next_, &lane, sizeof lane);
+        ++next_;
+    }
+    void copy(const void* from) noexcept {
+        Lane lane;
+        std::memcpy(&lane, from, sizeof lane);
+        put(lane);
+    }
+    void push(std::uint64_t first, std::uint64_t second) noexcept {
+        reserve(1);
+        put(Lane{first, second});
+    }
+
+    void compress(Block& out) noexcept {
+        if (hashed_) {
+            flush();
+            hasher_.compress(state_, out);
+        } else {
+            hasher_.compress(start_, pending(), out);
+        }
+    }
+
+    __attribute__((noinline)) void flush() noexcept {
         absorb(start_, pending());
         next_ = start_;
     }
@@ -134,30 +165,52 @@ class FingerprintSink {
                std::uint64_t{from[size - 1]} << 16;
     }
 
-    // Tag, detail and size, then the bytes. The last block is read from the end of the run, so it
-    // may repeat bytes of the block before it, and nothing is read beyond the run.
+    // Tag, detail and size, then the bytes.
     void run(Tag tag, unsigned detail, const void* data, std::size_t size) noexcept {
-        const auto* from = static_cast<const std::uint8_t*>(data);
+        reserve(static_cast<std::ptrdiff_t>(kCopied / 16) + 2);
+        if (size <= kCopied) {
+            short_run(tag, detail, data, size);
+            return;
+        }
+        const auto* const from = static_cast<const std::uint8_t*>(data);
+        put(Lane{head(tag, detail, size), load64(from)});
+        long_tail(from + 8, from + size);
+    }
+
+    // REQUIRES: size <= kCopied, and room.
+    void short_run(Tag tag, unsigned detail, const void* data, std::size_t size) noexcept {
+        const auto* const from = static_cast<const std::uint8_t*>(data);
         const std::uint64_t first = head(tag, detail, size);
         if (size <= 8) {
-            push(first, load_short(from, size));
+            put(Lane{first, load_short(from, size)});
             return;
         }
-        push(first, load64(from));
-        const std::uint8_t* const end = from + size;
-        from += 8;
+        put(Lane{first, load64(from)});
         if (size <= 16) {
-            push(load64(end - 8), 0);
-            return;
+            put(Lane{load64(from + size - 8), 0});
+        } else {
+            tail(from + 8, from + size);
         }
-        if (size > kCopied) {
-            flush();
-            const auto whole = static_cast<std::size_t>(end - from) / 16;
-            absorb(from, whole);
-            from += whole * 16;
-        }
-        for (; end - from >= 16; from += 16) push(load64(from), load64(from + 8));
-        if (from != end) push(load64(end - 16), load64(end - 8));
+    }
+
+    // Whole blocks; the last one is read from the end of the run, so it may repeat bytes of the
+    // block before it, and nothing is read beyond the run. REQUIRES: at least 9 bytes of tail, at
+    // least 17 of run, room for them.
+    void tail(const std::uint8_t* from, const std::uint8_t* end) noexcept {
+        Block* out = next_;
+        for (; end - from >= 16; from += 16) std::memcpy(out++, from, 16);
+        if (from != end) std::memcpy(out++, end - 16, 16);
+        next_ = out;
+    }
+
+    // The same for a run that is hashed where it lies.
+    __attribute__((noinline)) void long_tail(const std::uint8_t* from,
+                                             const std::uint8_t* end) noexcept {
+        flush();
+        const auto whole = static_cast<std::size_t>(end - from) / 16;
+        absorb(from, whole);
+        from += whole * 16;
+        if (from != end) copy(end - 16);
     }
 
     const BlockHasher& hasher_;
@@ -167,5 +220,44 @@ class FingerprintSink {
     HashState state_;
     Block buffer_[kBlocks];
 };
+
+// The commutative sum of the messages that a dict or a set is made of; they are finished several
+// at a time.
+class MessageSum {
+  public:
+    explicit MessageSum(const BlockHasher& hasher) noexcept : hasher_(hasher) {}
+
+    // Where the next compressed message goes.
+    [[nodiscard]] Block& next() noexcept {
+        if (count_ == kAtOnce) settle();
+        return waiting_[count_++];
+    }
+
+    // The fingerprint of the message added last.
+    [[nodiscard]] Fingerprint last() const noexcept { return hasher_.finish(waiting_[count_ - 1]); }
+
+    [[nodiscard]] const Block& total() noexcept {
+        settle();
+        return total_;
+    }
+
+  private:
+    static constexpr std::size_t kAtOnce = 8;
+
+    void settle() noexcept {
+        if (count_ > 0) hasher_.sum(waiting_, count_, total_);
+        count_ = 0;
+    }
+
+    const BlockHasher& hasher_;
+    std::size_t count_ = 0;
+    Block total_{0, 0};
+    Block waiting_[kAtOnce];
+};
+
+inline void FingerprintSink::end(const Outer& outer, MessageSum& sum) noexcept {
+    compress(sum.next());
+    abandon(outer);
+}
 
 }  // namespace millpond::bindings

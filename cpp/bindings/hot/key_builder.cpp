@@ -130,11 +130,10 @@ bool KeyBuilder::add_named(PyObject* name, PyObject* value) {
             sink.abandon(outer);
             return false;
         }
-        const Fingerprint print = sink.end(outer);
-        named_sum_ += print;
+        sink.end(outer, named_sum_);
         ++named_;
         if (walker_.leaves().size() == before) return true;
-        named_runs_.push_back({print, before, walker_.leaves().size()});
+        named_runs_.push_back({named_sum_.last(), before, walker_.leaves().size()});
         return keep_leaves();
     });
 }
@@ -162,7 +161,7 @@ bool KeyBuilder::keep_leaves() {
 Fingerprint KeyBuilder::finish() noexcept {
     FingerprintSink& sink = walker_.sink();
     sink.word(Tag::Root, positional_ << 2 | option_bits(options_));
-    sink.print(Tag::Root, named_, named_sum_);
+    sink.summed(Tag::Root, named_, named_sum_.total());
     return sink.finish();
 }
 

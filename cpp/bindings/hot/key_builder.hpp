@@ -32,7 +32,7 @@ void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> 
 class KeyBuilder {
   public:
     explicit KeyBuilder(const KeyOptions& options)
-        : walker_(options, process_hasher()), options_(options) {}
+        : walker_(options, process_hasher()), options_(options), named_sum_(process_hasher()) {}
 
     // The next positional value. `label` (a str or null) names it in an error message.
     // False with an exception set: KeyingError, or what a __hash__ of the user's raised.
@@ -56,7 +56,7 @@ class KeyBuilder {
     std::uint64_t positional_ = 0;
     std::uint64_t named_ = 0;
     std::size_t positional_leaves_ = 0;
-    Fingerprint named_sum_;
+    MessageSum named_sum_;
     std::vector<LeafRun> named_runs_;
     Ref tuple_;
 };

@@ -103,15 +103,13 @@ MILLPOND_AES_INLINE Lane sum_blocks(const std::uint64_t* keys, Lane sum, Lane& m
 }
 
 // AES-128's ten rounds under independent round keys (the last one full, which changes nothing).
-MILLPOND_AES_INLINE Fingerprint permute_sum(const std::uint64_t* keys, Lane sum) noexcept {
+MILLPOND_AES_INLINE Lane permute_sum(const std::uint64_t* keys, Lane sum) noexcept {
     sum = exclusive_or(sum, load(keys + kFinalKeys));
 #pragma GCC unroll 10
     for (int i = 1; i <= kFinalRounds; ++i) {
         sum = round(sum, load(keys + kFinalKeys + 2 * static_cast<std::size_t>(i)));
     }
-    std::uint64_t words[2];
-    store(words, sum);
-    return Fingerprint{words[1], words[0]};
+    return sum;
 }
 
 MILLPOND_AES_TARGET HashState start_aes(const BlockHasher& hasher) noexcept {
@@ -128,19 +126,52 @@ MILLPOND_AES_TARGET void absorb_aes(const BlockHasher& hasher, HashState& state,
     state.blocks += count;
 }
 
-MILLPOND_AES_TARGET Fingerprint finish_aes(const BlockHasher& hasher,
-                                           const HashState& state) noexcept {
-    return permute_sum(hasher.key_words(), load(state.words));
-}
-
-MILLPOND_AES_TARGET Fingerprint hash_aes(const BlockHasher& hasher, const void* blocks,
-                                         std::size_t count) noexcept {
+MILLPOND_AES_TARGET void compress_aes(const BlockHasher& hasher, const void* blocks,
+                                      std::size_t count, Block& out) noexcept {
     const std::uint64_t* const keys = hasher.key_words();
     Lane mask = load(keys + kMaskStart);
-    return permute_sum(keys, sum_blocks(keys, zero(), mask, blocks, count));
+    store(&out, sum_blocks(keys, zero(), mask, blocks, count));
 }
 
-constexpr BlockHasher::Functions kAes{&start_aes, &absorb_aes, &finish_aes, &hash_aes};
+MILLPOND_AES_TARGET void compress_state_aes(const BlockHasher&, const HashState& state,
+                                            Block& out) noexcept {
+    store(&out, load(state.words));
+}
+
+// The ten rounds wait for one another, so four messages go through them side by side.
+MILLPOND_AES_TARGET void sum_aes(const BlockHasher& hasher, const Block* blocks, std::size_t count,
+                                 Block& out) noexcept {
+    const std::uint64_t* const keys = hasher.key_words();
+    const Lane whitening = load(keys + kFinalKeys);
+    Lane total = load(&out);
+    for (; count >= 4; count -= 4, blocks += 4) {
+        Lane a = exclusive_or(load(blocks), whitening);
+        Lane b = exclusive_or(load(blocks + 1), whitening);
+        Lane c = exclusive_or(load(blocks + 2), whitening);
+        Lane d = exclusive_or(load(blocks + 3), whitening);
+#pragma GCC unroll 10
+        for (int i = 1; i <= kFinalRounds; ++i) {
+            const Lane key = load(keys + kFinalKeys + 2 * static_cast<std::size_t>(i));
+            a = round(a, key);
+            b = round(b, key);
+            c = round(c, key);
+            d = round(d, key);
+        }
+        total = add(total, add(add(a, b), add(c, d)));
+    }
+    if (count >= 2) {
+        const Lane a = permute_sum(keys, load(blocks));
+        const Lane b = permute_sum(keys, load(blocks + 1));
+        total = add(total, add(a, b));
+        count -= 2;
+        blocks += 2;
+    }
+    if (count > 0) total = add(total, permute_sum(keys, load(blocks)));
+    store(&out, total);
+}
+
+constexpr BlockHasher::Functions kAes{&start_aes, &absorb_aes, &compress_aes, &compress_state_aes,
+                                      &sum_aes};
 
 #endif
 
@@ -190,7 +221,8 @@ void absorb_sip(const BlockHasher&, HashState& state, const void* blocks,
     }
 }
 
-Fingerprint finish_sip(const BlockHasher&, const HashState& state) noexcept {
+// SipHash mixes to the end by itself: here compressing is all, and summing only adds.
+void compress_state_sip(const BlockHasher&, const HashState& state, Block& out) noexcept {
     std::uint64_t v[4] = {state.words[0], state.words[1], state.words[2], state.words[3]};
     sip_word(v, (state.blocks * 16) << 56);
     v[2] ^= 0xee;
@@ -198,16 +230,25 @@ Fingerprint finish_sip(const BlockHasher&, const HashState& state) noexcept {
     const std::uint64_t lo = v[0] ^ v[1] ^ v[2] ^ v[3];
     v[1] ^= 0xdd;
     for (int i = 0; i < 4; ++i) sip_round(v);
-    return Fingerprint{v[0] ^ v[1] ^ v[2] ^ v[3], lo};
+    out = Block{lo, v[0] ^ v[1] ^ v[2] ^ v[3]};
 }
 
-Fingerprint hash_sip(const BlockHasher& hasher, const void* blocks, std::size_t count) noexcept {
+void compress_sip(const BlockHasher& hasher, const void* blocks, std::size_t count,
+                  Block& out) noexcept {
     HashState state = start_sip(hasher);
     absorb_sip(hasher, state, blocks, count);
-    return finish_sip(hasher, state);
+    compress_state_sip(hasher, state, out);
 }
 
-constexpr BlockHasher::Functions kSip{&start_sip, &absorb_sip, &finish_sip, &hash_sip};
+void sum_sip(const BlockHasher&, const Block* blocks, std::size_t count, Block& out) noexcept {
+    for (; count > 0; --count, ++blocks) {
+        out.first += blocks->first;
+        out.second += blocks->second;
+    }
+}
+
+constexpr BlockHasher::Functions kSip{&start_sip, &absorb_sip, &compress_sip, &compress_state_sip,
+                                      &sum_sip};
 
 const BlockHasher::Functions* functions_of(HashLanes lanes) noexcept {
 #if defined(MILLPOND_X86_64) || defined(MILLPOND_AARCH64)

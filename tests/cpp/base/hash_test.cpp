@@ -68,6 +68,25 @@ TEST(BlockHasher, DoesNotDependOnHowTheMessageIsCut) {
     }
 }
 
+TEST(BlockHasher, SumsTheFingerprintsOfMessagesInAnyOrder) {
+    for (const BlockHasher& hasher : hashers_to_test()) {
+        std::vector<Block> compressed;
+        Block expected{5, 6};
+        for (std::size_t count = 0; count < 12; ++count) {
+            Block total{5, 6};
+            hasher.sum(compressed.data(), count, total);
+            EXPECT_EQ(total.first, expected.first);
+            EXPECT_EQ(total.second, expected.second);
+            const std::vector<Block> blocks = blocks_of(count, 70 + count);
+            compressed.insert(compressed.begin(), Block{});
+            hasher.compress(blocks.data(), count, compressed.front());
+            const Fingerprint added = hasher.hash(blocks.data(), count);
+            expected.first += added.lo;
+            expected.second += added.hi;
+        }
+    }
+}
+
 TEST(BlockHasher, ReadsBlocksAtAnyAlignment) {
     const std::vector<Block> blocks = blocks_of(9, 3);
     for (const BlockHasher& hasher : hashers_to_test()) {

@@ -27,13 +27,6 @@ struct Fingerprint {
 
     friend constexpr bool operator==(const Fingerprint&, const Fingerprint&) noexcept = default;
 
-    // The commutative sum by which unordered things are put together: lane by lane, modulo 2^64.
-    constexpr Fingerprint& operator+=(const Fingerprint& other) noexcept {
-        hi += other.hi;
-        lo += other.lo;
-        return *this;
-    }
-
     // The hash to index a table with: any 64 of the 128 bits are as good as any other.
     [[nodiscard]] constexpr Hash hash() const noexcept { return lo; }
 };
@@ -84,20 +77,49 @@ class BlockHasher {
 
     // The fingerprint of everything absorbed; the state stays as it was.
     [[nodiscard]] Fingerprint finish(const HashState& state) const noexcept {
-        return functions_->finish(*this, state);
+        Block compressed;
+        compress(state, compressed);
+        return finish(compressed);
+    }
+
+    // The fingerprint of one compressed message.
+    [[nodiscard]] Fingerprint finish(const Block& compressed) const noexcept {
+        Block total{0, 0};
+        sum(&compressed, 1, total);
+        return Fingerprint{total.second, total.first};
     }
 
     // start, absorb and finish in one call: the fast way for short messages.
     [[nodiscard]] Fingerprint hash(const void* blocks, std::size_t count) const noexcept {
-        return functions_->hash(*this, blocks, count);
+        Block compressed;
+        compress(blocks, count, compressed);
+        return finish(compressed);
+    }
+
+    // Unordered things are put together by a commutative sum: their fingerprints are added lane by
+    // lane, modulo 2^64. compress() is the first half of hash(): it keeps messages apart, but does
+    // not mix them yet; sum() mixes and adds. Both leave a result in memory in one piece, since
+    // whoever reads 16 bytes that were written as twice 8 has to wait.
+    void compress(const void* blocks, std::size_t count, Block& out) const noexcept {
+        functions_->compress(*this, blocks, count, out);
+    }
+    void compress(const HashState& state, Block& out) const noexcept {
+        functions_->compress_state(*this, state, out);
+    }
+
+    // Adds the fingerprints of `count` compressed messages to `total`, whose order does not count:
+    // several at a time cost little more than one.
+    void sum(const Block* compressed, std::size_t count, Block& total) const noexcept {
+        functions_->sum(*this, compressed, count, total);
     }
 
     // One implementation; private to hash.cpp in all but name.
     struct Functions {
         HashState (*start)(const BlockHasher&) noexcept;
         void (*absorb)(const BlockHasher&, HashState&, const void*, std::size_t) noexcept;
-        Fingerprint (*finish)(const BlockHasher&, const HashState&) noexcept;
-        Fingerprint (*hash)(const BlockHasher&, const void*, std::size_t) noexcept;
+        void (*compress)(const BlockHasher&, const void*, std::size_t, Block&) noexcept;
+        void (*compress_state)(const BlockHasher&, const HashState&, Block&) noexcept;
+        void (*sum)(const BlockHasher&, const Block*, std::size_t, Block&) noexcept;
     };
 
     // The seed, expanded: masks, round keys, SipHash key.
