@@ -175,6 +175,34 @@ TEST(Index, MovesABoundedNumberOfSlotsInOneOperation) {
     ASSERT_NO_FATAL_FAILURE(model.check_all());
 }
 
+// Large enough for the older table to lose its tail while it is searched and erased from.
+TEST(Index, GivesTheOlderTableBackBitByBit) {
+    std::unordered_map<Slot, Hash> hashes;
+    const auto hash_of = [&](Slot slot) { return hashes.at(slot); };
+    std::mt19937_64 random{8};
+    Index index;
+    constexpr Slot kGrows = (std::size_t{1} << 18) * 3 / 4;
+    for (Slot slot = 0; slot < kGrows + 1; ++slot) {
+        // Some near the end, whose run goes round to the beginning.
+        hashes[slot] = slot % 1000 == 0 ? random() | 0x3FFF0 : random();
+        index.insert(hashes[slot], slot, hash_of);
+    }
+    ASSERT_TRUE(index.growing());
+    const std::size_t full = index.allocated_bytes();
+    std::size_t least = full;
+    for (Slot slot = 0; index.growing(); ++slot) {
+        ASSERT_LT(slot, kGrows);
+        index.erase(hashes.at(slot), slot, hash_of);
+        ASSERT_LE(index.allocated_bytes(), least);
+        ASSERT_GE(index.allocated_bytes() + (std::size_t{1} << 18), least) << "too much at once";
+        least = index.allocated_bytes();
+        const Slot kept = slot + 1 + static_cast<Slot>(random() % (kGrows - slot));
+        ASSERT_EQ(index.find(hashes.at(kept), [&](Slot at) { return at == kept; }), kept);
+        ASSERT_EQ(index.find(hashes.at(slot), [&](Slot at) { return at == slot; }), kNoSlot);
+    }
+    EXPECT_EQ(index.allocated_bytes(), full / 3 * 2);
+}
+
 TEST(Index, TakesSlotsFarBeyondItsSize) {
     std::unordered_map<Slot, Hash> hashes;
     const auto hash_of = [&](Slot slot) { return hashes.at(slot); };

@@ -2,7 +2,8 @@
 // the hash as fit beside it, so that a probe that goes on rarely touches an entry.
 //
 // Growing never stalls: a full table is kept beside its successor, and every insertion or removal
-// moves a bounded run of its words, so the move ends long before the successor is full.
+// moves a bounded run of its words, so the move ends long before the successor is full. Its memory
+// goes bit by bit as well: giving back tens of megabytes at once takes milliseconds.
 // Not thread-safe: the store's lock covers it.
 #pragma once
 
@@ -34,7 +35,7 @@ class Index {
         if (slot != kNoSlot || previous_.empty()) [[likely]] {
             return slot;
         }
-        return previous_.find(hash, match);
+        return previous_.find_left(hash, match);
     }
 
     // Adds `slot`, which must not be in the index. hash_of(slot) gives the hash of any slot in it.
@@ -63,23 +64,27 @@ class Index {
 
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
     [[nodiscard]] std::size_t allocated_bytes() const noexcept {
-        return (current_.capacity() + previous_.capacity()) * sizeof(std::uint32_t);
+        return (current_.words() + previous_.words()) * sizeof(std::uint32_t);
     }
     [[nodiscard]] bool growing() const noexcept { return !previous_.empty(); }
 
   private:
     static constexpr std::size_t kFirstCapacity = 16;
+    // How many words of the older table are given back at a time.
+    static constexpr std::size_t kTrimmed = std::size_t{1} << 16;
     static constexpr std::uint32_t kEmpty = 0;
     // Stands where a word was moved away or removed from the older table: probes go on past it.
     static constexpr std::uint32_t kBuried = 0xFFFFFFFFU;
 
-    // A word is (slot + 1) in the low bits and a piece of the hash above them.
+    // A word is (slot + 1) in the low bits and a piece of the hash above them. The older table is
+    // emptied from its end and loses its tail; what it has lost counts as buried.
     class Table {
       public:
         Table() = default;
         explicit Table(std::size_t capacity)
             : words_(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t)))),
               mask_(capacity - 1),
+              left_(capacity),
               slot_mask_(static_cast<std::uint32_t>(2 * capacity - 1)) {
             if (words_ == nullptr) {
                 throw std::bad_alloc();
@@ -88,6 +93,8 @@ class Index {
 
         [[nodiscard]] bool empty() const noexcept { return words_ == nullptr; }
         [[nodiscard]] std::size_t capacity() const noexcept { return empty() ? 0 : mask_ + 1; }
+        // Words that are still there.
+        [[nodiscard]] std::size_t words() const noexcept { return left_; }
         // Slots up to here fit into a word, whatever the hash, without making a grave of it.
         [[nodiscard]] static std::size_t slot_limit(std::size_t capacity) noexcept {
             return 2 * capacity - 3;
@@ -109,6 +116,21 @@ class Index {
                     }
                 }
             }
+        }
+
+        // The same in a table that may have lost its tail.
+        template <class Match>
+        [[nodiscard]] Slot find_left(Hash hash, Match&& match) const {
+            Slot found = kNoSlot;
+            walk(hash, [&](std::size_t at) {
+                const std::uint32_t word = words_.get()[at];
+                const Slot slot = (word & slot_mask_) - 1;
+                if ((word & ~slot_mask_) == tag_of(hash) && word != kBuried && match(slot)) {
+                    found = slot;
+                }
+                return found != kNoSlot;
+            });
+            return found;
         }
 
         void insert(Hash hash, Slot slot) noexcept {
@@ -140,12 +162,14 @@ class Index {
         }
 
         bool bury(Hash hash, Slot slot) noexcept {
-            std::size_t at = 0;
-            if (empty() || !locate(hash, slot, at)) {
-                return false;
-            }
-            words_.get()[at] = kBuried;
-            return true;
+            const std::uint32_t wanted = tag_of(hash) | (slot + 1);
+            return walk(hash, [&](std::size_t at) {
+                if (words_.get()[at] != wanted) {
+                    return false;
+                }
+                words_.get()[at] = kBuried;
+                return true;
+            });
         }
 
         // Takes the slot at `at` out, leaving a grave, or returns kNoSlot where there is none.
@@ -158,6 +182,17 @@ class Index {
             return (word & slot_mask_) - 1;
         }
 
+        // Gives the words from `left` on back; they have all been taken. Where there is no memory
+        // even for less memory, they stay.
+        void trim(std::size_t left) noexcept {
+            void* const smaller = std::realloc(words_.get(), left * sizeof(std::uint32_t));
+            if (smaller != nullptr) {
+                (void)words_.release();
+                words_.reset(static_cast<std::uint32_t*>(smaller));
+                left_ = left;
+            }
+        }
+
       private:
         struct Free {
             void operator()(std::uint32_t* words) const noexcept { std::free(words); }
@@ -165,6 +200,23 @@ class Index {
 
         [[nodiscard]] std::uint32_t tag_of(Hash hash) const noexcept {
             return static_cast<std::uint32_t>(hash >> 32) & ~slot_mask_;
+        }
+
+        // Calls visit(position) along the run of `hash` until it says that this is it; whether it
+        // did. Ends even where no word is empty.
+        template <class Visit>
+        bool walk(Hash hash, Visit&& visit) const {
+            const std::size_t home = std::min<std::size_t>(hash & mask_, left_);
+            for (std::size_t step = 0; step < left_; ++step) {
+                const std::size_t at = home + step < left_ ? home + step : home + step - left_;
+                if (words_.get()[at] == kEmpty) {
+                    return false;
+                }
+                if (visit(at)) {
+                    return true;
+                }
+            }
+            return false;
         }
 
         [[nodiscard]] bool locate(Hash hash, Slot slot, std::size_t& at) const noexcept {
@@ -181,6 +233,7 @@ class Index {
 
         std::unique_ptr<std::uint32_t, Free> words_;
         std::size_t mask_ = 0;
+        std::size_t left_ = 0;
         std::uint32_t slot_mask_ = 0;
     };
 
@@ -200,7 +253,7 @@ class Index {
         }
         Table larger(capacity);
         previous_ = std::exchange(current_, std::move(larger));
-        cursor_ = 0;
+        cursor_ = previous_.capacity();
     }
 
     template <class HashOf>
@@ -208,21 +261,23 @@ class Index {
         if (previous_.empty()) [[likely]] {
             return;
         }
-        const std::size_t stop = std::min(cursor_ + kMovedPerOperation, previous_.capacity());
-        for (; cursor_ < stop; ++cursor_) {
-            const Slot slot = previous_.take(cursor_);
+        const std::size_t stop = cursor_ - std::min(cursor_, kMovedPerOperation);
+        while (cursor_ > stop) {
+            const Slot slot = previous_.take(--cursor_);
             if (slot != kNoSlot) {
                 current_.insert(hash_of(slot), slot);
             }
         }
-        if (cursor_ == previous_.capacity()) {
+        if (cursor_ == 0) {
             previous_ = Table();
+        } else if (cursor_ % kTrimmed == 0) {
+            previous_.trim(cursor_);
         }
     }
 
     Table current_;
     Table previous_;
-    std::size_t cursor_ = 0;
+    std::size_t cursor_ = 0;  // words of the older table that are still to be moved
     std::size_t count_ = 0;
 };
 
