@@ -211,7 +211,7 @@ TEST(Index, TakesSlotsFarBeyondItsSize) {
         hashes[slot] = ~Hash{0} - slot;
         index.insert(hashes[slot], slot, hash_of);
         for (const auto& [known, hash] : hashes) {
-            EXPECT_EQ(index.find(hash, [&](Slot at) { return at == known; }), known);
+            EXPECT_EQ(index.find(hash, [known = known](Slot at) { return at == known; }), known);
         }
     }
     for (const auto& [slot, hash] : hashes) {
