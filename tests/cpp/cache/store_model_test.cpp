@@ -27,13 +27,16 @@ constexpr Run kRuns[] = {
 
 template <class Lock>
 void go(const Run& run) {
-    StoreModel<Lock> model{run};
+    Store<Lock> store{options_of(run)};
+    StoreModel model{store, run};
     for (int step = 0; step < 6000; ++step) {
+        const auto guard = store.lock();
         model.step();
         if (testing::Test::HasFailure()) {
             FAIL() << "at step " << step;
         }
     }
+    const auto guard = store.lock();
     model.finish();
     const auto saw = [&](const char* what) { return model.seen().contains(what); };
     for (const char* what : {"load", "undone", "retired", "bounds", "aborted", "explained"}) {
