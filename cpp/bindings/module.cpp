@@ -1,5 +1,6 @@
 #include <pybind11/pybind11.h>
 
+#include "bind_cache.hpp"
 #include "bind_flights.hpp"
 #include "bind_keys.hpp"
 #include "bind_weigher.hpp"
@@ -10,5 +11,6 @@ PYBIND11_MODULE(_engine, m) {
     millpond::bindings::bind_errors(m);
     millpond::bindings::bind_flights(m);
     millpond::bindings::bind_keys(m);
+    millpond::bindings::bind_cache(m);
     millpond::bindings::bind_weigher(m);
 }

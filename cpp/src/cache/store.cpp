@@ -441,7 +441,8 @@ void StoreCore::replace(Slot slot, Word value, const Keep& keep, std::span<const
         tags_.detach_all(slot);
         attach(slot, tags);
         schedule(slot, keep, now);
-        removed_.push_back({0, entry.value, entry.space, entry.kind, false, Cause::Replaced});
+        removed_.push_back({entry.hash, entry.key, entry.value, entry.space, entry.kind, false,
+                            true, Cause::Replaced});
     } catch (...) {
         remove(slot, Cause::Size);  // An old value without its tags could not be invalidated.
         throw;
@@ -511,7 +512,8 @@ void StoreCore::remove(Slot slot, Cause cause) noexcept {
             }
         }
     }
-    removed_.push_back({entry.key, entry.value, entry.space, entry.kind, pending, cause});
+    removed_.push_back(
+        {entry.hash, entry.key, entry.value, entry.space, entry.kind, pending, false, cause});
     entry.state = EntryState::Free;
     ++entry.generation;
     ++mutations_;

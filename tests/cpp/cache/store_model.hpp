@@ -109,7 +109,7 @@ class StoreModel : public StoreLedger {
         // The old value comes first; then whom the greater weight drives out, itself never.
         auto& removed = store_.removed();
         const auto old = std::find_if(removed.begin(), removed.end(), [&](const Removed& r) {
-            return r.key == 0 && r.value == old_value;
+            return r.key_kept && r.value == old_value;
         });
         ASSERT_NE(old, removed.end());
         EXPECT_EQ(old->cause, Cause::Replaced);

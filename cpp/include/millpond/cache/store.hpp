@@ -52,11 +52,13 @@ struct StoreOptions {
 
 // What left the store: the caller owns both words again.
 struct Removed {
+    Hash hash;
     Word key;
     Word value;
     SpaceId space;
     std::uint8_t kind;
-    bool pending;  // a load's reservation: the value is whatever begin() was given
+    bool pending;   // a load's reservation: the value is whatever begin() was given
+    bool key_kept;  // the key word is still the store's: only the value was replaced
     Cause cause;
 };
 

@@ -1,0 +1,74 @@
+#include "bind_cache.hpp"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "hot/arguments.hpp"
+#include "hot/cache_object.hpp"
+#include "hot/call_plan.hpp"
+#include "hot/clock.hpp"
+#include "hot/control.hpp"
+#include "hot/function_object.hpp"
+#include "hot/info.hpp"
+#include "hot/key_object.hpp"
+#include "hot/negative.hpp"
+#include "millpond/base/error.hpp"
+#include "millpond/base/size.hpp"
+#include "millpond/base/template.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+// A life in nanoseconds as an int, None for no limit: how Python reads the options of a decorator.
+pybind11::object life_nanos(const pybind11::object& given, const char* option) {
+    Nanos life{0};
+    if (!read_life(given.ptr(), option, life)) {
+        throw pybind11::error_already_set();
+    }
+    return life == kForEver ? pybind11::object(pybind11::none()) : pybind11::int_(life.count());
+}
+
+std::uint64_t size_bytes(const std::string& text, const std::string& option) {
+    try {
+        return parse_size(text);
+    } catch (const Error& error) {
+        throw Error(error.code(), option + ": " + error.what());
+    }
+}
+
+// A template over argument names as a tuple of text and places of names.
+pybind11::tuple template_parts(const std::string& source, const std::vector<std::string>& names) {
+    const Template parsed = Template::parse(source, names);
+    pybind11::list parts;
+    for (const Template::Piece& piece : parsed.pieces()) {
+        if (!piece.literal.empty()) {
+            parts.append(piece.literal);
+        }
+        parts.append(piece.argument);
+    }
+    if (!parsed.tail().empty() || parsed.pieces().empty()) {
+        parts.append(parsed.tail());
+    }
+    return pybind11::tuple(parts);
+}
+
+}  // namespace
+
+void bind_cache(pybind11::module_& m) {
+    int (*const parts[])(PyObject*) = {init_info,     init_manual_clock, init_key_object,
+                                       init_negative, init_call_plan,    init_cache,
+                                       init_control,  init_function};
+    for (const auto init : parts) {
+        if (init(m.ptr()) < 0) {
+            throw pybind11::error_already_set();
+        }
+    }
+    m.def("life_nanos", &life_nanos);
+    m.def("parse_size", &size_bytes);
+    m.def("parse_template", &template_parts);
+}
+
+}  // namespace millpond::bindings

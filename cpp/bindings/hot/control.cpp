@@ -1,0 +1,102 @@
+#include "hot/control.hpp"
+
+#include "hot/function_object.hpp"
+#include "hot/info.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+PyObject* g_variable = nullptr;  // the context variable
+PyObject* g_record = nullptr;    // record(observers, function, key, hit, age, reason, coalesced)
+
+bool flag(PyObject* scope, const char* name, bool& value) {
+    const Ref given(PyObject_GetAttrString(scope, name));
+    const int truth = given ? PyObject_IsTrue(given.get()) : -1;
+    value = truth == 1;
+    return truth >= 0;
+}
+
+// A number of nanoseconds, or None for none (kForEver).
+bool span(PyObject* scope, const char* name, bool& given, Nanos& value) {
+    const Ref number(PyObject_GetAttrString(scope, name));
+    if (!number) {
+        return false;
+    }
+    given = number.get() != Py_None;
+    value = kForEver;
+    if (given) {
+        value = Nanos{PyLong_AsLongLong(number.get())};
+    }
+    return PyErr_Occurred() == nullptr;
+}
+
+PyObject* set_scopes(PyObject*, PyObject* args) {
+    PyObject *variable, *record;
+    if (!PyArg_ParseTuple(args, "OO", &variable, &record)) {
+        return nullptr;
+    }
+    Py_XSETREF(g_variable, Py_NewRef(variable));
+    Py_XSETREF(g_record, Py_NewRef(record));
+    Py_RETURN_NONE;
+}
+
+PyObject* open_scope(PyObject*, PyObject*) {
+    ++g_open_scopes;
+    Py_RETURN_NONE;
+}
+
+PyObject* close_scope(PyObject*, PyObject*) {
+    --g_open_scopes;
+    Py_RETURN_NONE;
+}
+
+PyMethodDef g_functions[] = {
+    method("set_scopes", set_scopes, METH_VARARGS, nullptr),
+    method("open_scope", open_scope, METH_NOARGS, nullptr),
+    method("close_scope", close_scope, METH_NOARGS, nullptr),
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+bool read_control(Control& control) {
+    PyObject* found = nullptr;
+    if (g_variable == nullptr || PyContextVar_Get(g_variable, Py_None, &found) < 0) {
+        return false;
+    }
+    const Ref scope(found);
+    if (scope.get() == Py_None) {
+        return false;
+    }
+    bool has_max_age = false;
+    if (!flag(scope.get(), "disabled", control.disabled) ||
+        !flag(scope.get(), "no_cache", control.no_cache) ||
+        !flag(scope.get(), "no_store", control.no_store) ||
+        !flag(scope.get(), "refresh", control.refresh) ||
+        !span(scope.get(), "ttl", control.has_ttl, control.ttl) ||
+        !span(scope.get(), "max_age", has_max_age, control.max_age)) {
+        return false;
+    }
+    control.observers = Ref(PyObject_GetAttrString(scope.get(), "observers"));
+    return static_cast<bool>(control.observers);
+}
+
+void tell_observers(const Control& control, PyObject* function, PyObject* key,
+                    const Observation& observation) {
+    if (PyTuple_GET_SIZE(control.observers.get()) == 0) {
+        return;
+    }
+    const double age = static_cast<double>(observation.age.count()) * 1e-9;
+    const Ref done(
+        PyObject_CallFunction(g_record, "OOOOdzO", control.observers.get(), function, key,
+                              observation.hit ? Py_True : Py_False, age,
+                              observation.hit ? nullptr : reason_name(observation.reason),
+                              observation.coalesced ? Py_True : Py_False));
+    if (!done) {
+        PyErr_WriteUnraisable(function);
+    }
+}
+
+int init_control(PyObject* module) { return PyModule_AddFunctions(module, g_functions); }
+
+}  // namespace millpond::bindings

@@ -1,0 +1,213 @@
+#include "hot/async_call.hpp"
+#include "hot/coroutine.hpp"
+#include "hot/function_control.hpp"
+#include "hot/function_methods.hpp"
+#include "hot/negative.hpp"
+#include "hot/ready.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+// Leads a load in a task of the running loop. Start::Wait, or Start::Error.
+Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
+                PyObject** out) {
+    bool failed = false;
+    const Tags tags = tags_for(self, call, &failed);
+    if (failed) {
+        return Start::Error;
+    }
+    Load* const load = new (std::nothrow) Load{self, std::move(key)};
+    if (load == nullptr) {
+        PyErr_NoMemory();
+        return Start::Error;
+    }
+    load->on_heap = true;
+    load->life = terms.life;
+    load->store = terms.store;
+    load->beside = terms.beside;
+    FlightObject* const flight = open_flight(self, load, tags);
+    if (flight == nullptr) {
+        return Start::Error;
+    }
+    Ref owner(as_object(flight));
+    PyObject* const coroutine = call_through(self, call);
+    if (coroutine == nullptr) {
+        const Ref exception(take_raised());
+        flight_fail(flight, exception.get());
+        const Ref traceback(PyException_GetTraceback(exception.get()));
+        raise_with_traceback(exception.get(), traceback.get());
+        return Start::Error;
+    }
+    const Ref awaited(coroutine);
+    if (flight_run_task(flight, coroutine) < 0) {
+        return Start::Error;
+    }
+    *out = owner.release();
+    return Start::Wait;
+}
+
+Start call_alone(FunctionObject* self, const Call& call, PyObject** out) {
+    *out = call_through(self, call);
+    return *out == nullptr ? Start::Error : Start::Alone;
+}
+
+// A promoted waiter starts the load of its flight again.
+Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, PyObject** out) {
+    static_cast<Load*>(flight_ticket(flight).extra)->started = store_now(self->cache);
+    const Ref coroutine(call_through(self, call));
+    if (!coroutine) {
+        const Ref exception(take_raised());
+        flight_fail(flight, exception.get());
+        const Ref traceback(PyException_GetTraceback(exception.get()));
+        raise_with_traceback(exception.get(), traceback.get());
+        return Start::Error;
+    }
+    if (flight_run_task(flight, coroutine.get()) < 0) {
+        return Start::Error;
+    }
+    *out = Py_NewRef(as_object(flight));
+    return Start::Wait;
+}
+
+Start start(FunctionObject* self, const Call& call, PyObject** out) {
+    CacheKey key;
+    Terms terms{self->rules->life};
+    const Verdict verdict = decide(self, call, key, terms);
+    switch (verdict.kind) {
+        case Verdict::Error: break;
+        case Verdict::Hit:
+            *out = hand_out(self, verdict.value);
+            return *out == nullptr ? Start::Error : Start::Value;
+        case Verdict::Join: *out = as_object(verdict.flight); return Start::Wait;
+        case Verdict::Through: return call_alone(self, call, out);
+        case Verdict::Lead: return lead_task(self, call, std::move(key), terms, out);
+    }
+    return Start::Error;
+}
+
+// The hooks of an AsyncCall.
+Start start_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
+                 FlightObject* promoted, PyObject** out) {
+    FunctionObject* const self = as_function(owner);
+    const FlatCall flat(args, kwargs);
+    if (!flat.ok()) {
+        return Start::Error;
+    }
+    switch (mode) {
+        case StartMode::First: return start(self, flat.call(), out);
+        case StartMode::Restart: return lead_again(self, flat.call(), promoted, out);
+        case StartMode::Alone: break;
+    }
+    return call_alone(self, flat.call(), out);
+}
+
+Start start_refresh(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
+                    FlightObject* promoted, PyObject** out) {
+    if (mode != StartMode::First) {
+        return start_call(owner, args, kwargs, mode, promoted, out);
+    }
+    FunctionObject* const self = as_function(owner);
+    const FlatCall flat(args, kwargs);
+    CacheKey key;
+    const Keyed keyed = flat.ok() ? key_call(self, flat.call(), key, nullptr) : Keyed::Failed;
+    if (keyed != Keyed::Yes) {
+        return keyed == Keyed::No ? call_alone(self, flat.call(), out) : Start::Error;
+    }
+    count_bypass(self);
+    Terms terms{self->rules->life};
+    terms.beside = true;
+    return lead_task(self, flat.call(), std::move(key), terms, out);
+}
+
+PyObject* make_call(FunctionObject* self, const Call& call, StartHook hook) {
+    const Py_ssize_t count = call.positional();
+    const Ref args(PyTuple_New(count));
+    if (!args) {
+        return nullptr;
+    }
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        PyTuple_SET_ITEM(args.get(), i, Py_NewRef(call.args[i]));
+    }
+    Ref kwargs;
+    if (call.named() > 0) {
+        kwargs = Ref(PyDict_New());
+        for (Py_ssize_t i = 0; kwargs && i < call.named(); ++i) {
+            if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(call.kwnames, i),
+                               call.args[count + i]) < 0) {
+                return nullptr;
+            }
+        }
+        if (!kwargs) {
+            return nullptr;
+        }
+    }
+    return make_async_call(as_object(self), hook, args.get(), kwargs.get());
+}
+
+// The value of a call that is a hit right now and holds no failure, as a finished awaitable; null
+// without an exception: everything else, which is decided when it is awaited.
+PyObject* hit_now(FunctionObject* self, const Call& call) {
+    CacheKey key;
+    const Keyed keyed = key_call(self, call, key, nullptr);
+    if (keyed != Keyed::Yes) {
+        return nullptr;
+    }
+    CacheObject* const cache = self->cache;
+    const Instant now = cache->timed ? check_now(cache) : Instant{};
+    if (cache->timed && now != cache->last_tick) {
+        tick(cache, now);
+    }
+    const Slot slot = look_up(cache, key, now);
+    if (slot >= kFailed) {
+        return nullptr;
+    }
+    const cache::Entry& entry = (*cache->store)[slot];
+    if (entry.state != cache::EntryState::Resident ||
+        is_negative(reinterpret_cast<PyObject*>(entry.value))) {
+        return nullptr;
+    }
+    PyObject* const value = hand_out(self, take_hit(cache, slot, now));
+    return value == nullptr ? nullptr : make_ready(value);
+}
+
+}  // namespace
+
+FlatCall::FlatCall(PyObject* args, PyObject* kwargs) {
+    const Py_ssize_t count = PyTuple_GET_SIZE(args);
+    const Py_ssize_t named = kwargs == nullptr ? 0 : PyDict_GET_SIZE(kwargs);
+    values_.reserve(static_cast<std::size_t>(count + named) + 1);
+    values_.push_back(nullptr);  // Room for whoever prepends `self`.
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        values_.push_back(PyTuple_GET_ITEM(args, i));
+    }
+    if (named > 0) {
+        names_ = Ref(PyTuple_New(named));
+        if (!names_) {
+            failed_ = true;
+            return;
+        }
+        PyObject *name, *value;
+        Py_ssize_t at = 0;
+        for (Py_ssize_t i = 0; PyDict_Next(kwargs, &at, &name, &value); ++i) {
+            PyTuple_SET_ITEM(names_.get(), i, Py_NewRef(name));
+            values_.push_back(value);
+        }
+    }
+    positional_ = static_cast<std::size_t>(count);
+}
+
+PyObject* call_asynchronously(FunctionObject* self, const Call& call) {
+    if (g_open_scopes == 0) {
+        PyObject* const ready = hit_now(self, call);
+        if (ready != nullptr || PyErr_Occurred() != nullptr) {
+            return ready;
+        }
+    }
+    return make_call(self, call, start_call);
+}
+
+PyObject* refresh_asynchronously(FunctionObject* self, const Call& call) {
+    return make_call(self, call, start_refresh);
+}
+
+}  // namespace millpond::bindings

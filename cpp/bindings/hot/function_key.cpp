@@ -1,0 +1,167 @@
+#include "hot/function_object.hpp"
+#include "hot/key_builder.hpp"
+#include "translate_error.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+// The tag that all entries of an instance carry.
+[[nodiscard]] cache::TagHash instance_tag(std::uint64_t token) noexcept { return mix64(token); }
+
+// Forgets an instance whose weak reference died. `pair` is (weak function, token).
+PyObject* forget_instance(PyObject* pair, PyObject*) {
+    PyObject* const function = PyWeakref_GetObject(PyTuple_GET_ITEM(pair, 0));
+    if (function == nullptr || function == Py_None) {
+        Py_RETURN_NONE;
+    }
+    const Ref alive = Ref::share(function);
+    FunctionObject* const self = as_function(function);
+    const std::uint64_t token = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pair, 1));
+    Ref reference;
+    for (auto at = self->instances->begin(); at != self->instances->end(); ++at) {
+        if (at->second.token == token) {
+            reference = std::move(at->second.reference);
+            self->instances->erase(at);
+            break;
+        }
+    }
+    self->cache->store->invalidate(instance_tag(token));
+    drain(self->cache);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef g_forget = {"forget_instance", forget_instance, METH_O, nullptr};
+
+// The token of an instance, which stands for it in keys. Tokens are never used twice.
+bool instance_token(FunctionObject* self, PyObject* instance, std::uint64_t& token) {
+    const auto found = self->instances->find(instance);
+    if (found != self->instances->end()) {
+        token = found->second.token;
+        return true;
+    }
+    token = mix64(self->salt ^ ++self->next_token) | 1;
+    const Ref weak(PyWeakref_NewRef(as_object(self), nullptr));
+    const Ref pair(weak ? Py_BuildValue("(OK)", weak.get(), token) : nullptr);
+    const Ref callback(pair ? PyCFunction_New(&g_forget, pair.get()) : nullptr);
+    if (!callback) {
+        return false;
+    }
+    Ref reference(PyWeakref_NewRef(instance, callback.get()));
+    if (!reference) {
+        PyErr_Clear();
+        raise_error(PythonError::Keying,
+                    std::string("methods are cached per instance, and a ") +
+                        Py_TYPE(instance)->tp_name +
+                        " cannot be weakly referenced: give it a __weakref__ slot, or use "
+                        "shared=True (by its fields) or key=");
+        return false;
+    }
+    try {
+        (*self->instances)[instance] = Instance{std::move(reference), token};
+    } catch (...) {
+        raise_current_exception();
+        return false;
+    }
+    return true;
+}
+
+bool render_tag(const std::vector<TagPart>& parts, std::span<PyObject* const> values, Tags& tags) {
+    if (parts.size() == 1 && parts[0].text != nullptr) {
+        tags.push_back(tag_hash(parts[0].text));
+        return true;
+    }
+    Ref text(PyUnicode_New(0, 0));
+    for (const TagPart& part : parts) {
+        const Ref piece(part.text != nullptr ? Py_NewRef(part.text)
+                                             : PyObject_Str(values[part.place]));
+        if (!piece) {
+            return false;
+        }
+        text = Ref(PyUnicode_Concat(text.get(), piece.get()));
+        if (!text) {
+            return false;
+        }
+    }
+    tags.push_back(tag_hash(text.get()));
+    return true;
+}
+
+bool key_by_function(FunctionObject* self, const Call& call, CacheKey& key) {
+    const Ref made(PyObject_Vectorcall(self->key_function, call.args, call.nargsf, call.kwnames));
+    return made && key_of(made.get(), self->space, self->salt, false, self->typed, key);
+}
+
+// Whether a single argument of this type is a key of one word.
+[[nodiscard]] bool is_short_key(PyObject* value, bool typed) noexcept {
+    return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) ||
+           (!typed && (PyBool_Check(value) || PyFloat_CheckExact(value)));
+}
+
+bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t token,
+                   CacheKey& key) {
+    const CallPlan& plan = plan_of(self);
+    const std::span<PyObject* const> values = bound.values();
+    if (self->only_name != nullptr && is_short_key(values[0], self->typed)) {
+        return key_of(values[0], self->space, self->salt, false, self->typed, key);
+    }
+    KeyBuilder builder(KeyOptions{.typed = self->typed, .ordered = self->ordered});
+    for (std::size_t i = self->per_instance ? 1 : 0; i < values.size(); ++i) {
+        if (!plan.ignored[i] &&
+            !builder.add(values[i],
+                         PyTuple_GET_ITEM(plan.names.get(), static_cast<Py_ssize_t>(i)))) {
+            return false;
+        }
+    }
+    for (PyObject* const value : bound.rest()) {
+        if (!builder.add(value)) {
+            return false;
+        }
+    }
+    for (const auto& [name, value] : bound.named()) {
+        if (!builder.add_named(name, value)) {
+            return false;
+        }
+    }
+    Fingerprint print = builder.finish();
+    if (token != 0) {
+        print.lo ^= mix64(token);
+        print.hi ^= mix64(token ^ 0x5851F42D4C957F2DULL);
+    }
+    return fingerprint_key(print, builder.leaves(), nullptr, self->space, self->salt, key);
+}
+
+}  // namespace
+
+Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+    const CallPlan& plan = plan_of(self);
+    BoundCall bound;
+    if (bound.bind(plan, call) != BoundCall::Outcome::Bound) {
+        return Keyed::No;
+    }
+    std::uint64_t token = 0;
+    if (self->per_instance && self->key_function == nullptr) {
+        if (bound.values().empty()) {
+            return Keyed::No;
+        }
+        if (!instance_token(self, bound.values()[0], token)) {
+            return Keyed::Failed;
+        }
+    }
+    if (self->key_function != nullptr ? !key_by_function(self, call, key)
+                                      : !key_by_values(self, bound, token, key)) {
+        return Keyed::Failed;
+    }
+    if (tags != nullptr) {
+        for (const std::vector<TagPart>& tag : plan.tags) {
+            if (!render_tag(tag, bound.values(), *tags)) {
+                return Keyed::Failed;
+            }
+        }
+        if (token != 0) {
+            tags->push_back(instance_tag(token));
+        }
+    }
+    return Keyed::Yes;
+}
+
+}  // namespace millpond::bindings

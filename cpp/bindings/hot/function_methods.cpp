@@ -1,0 +1,256 @@
+#include "hot/function_methods.hpp"
+
+#include "hot/function_control.hpp"
+#include "hot/info.hpp"
+#include "hot/key_builder.hpp"
+#include "hot/key_object.hpp"
+#include "hot/negative.hpp"
+#include "translate_error.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+PyObject* function_info(PyObject* object, PyObject*) {
+    FunctionObject* const self = as_function(object);
+    CacheObject* const cache = self->cache;
+    if (cache->timed) {
+        tick(cache, check_now(cache));
+    }
+    const EngineStore& store = *cache->store;
+    const std::uint64_t bound =
+        self->private_cache ? store.options().max_entries : cache::kUnbounded;
+    return make_info(cache->store->counters(self->space), bound, store.size(self->space),
+                     store.bytes(self->space));
+}
+
+PyObject* function_clear_cache(PyObject* object, PyObject*) {
+    FunctionObject* const self = as_function(object);
+    EngineStore& store = *self->cache->store;
+    try {
+        const SpaceId fresh = store.open_space();
+        store.retire_space(std::exchange(self->space, fresh));
+        self->salt = store.salt(fresh);
+    } catch (...) {
+        raise_current_exception();
+        return nullptr;
+    }
+    drain(self->cache);
+    Py_RETURN_NONE;
+}
+
+PyObject* function_parameters(PyObject* self, PyObject*) {
+    return PyDict_Copy(as_function(self)->parameters);
+}
+
+// The key of a call for a method that takes a call's arguments: those that do not fit are an error.
+bool key_arguments(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+    switch (key_call(self, call, key, tags)) {
+        case Keyed::Yes: return true;
+        case Keyed::No:
+            PyErr_Format(PyExc_TypeError, "these arguments do not fit the signature of %R",
+                         self->wrapped);
+            break;
+        case Keyed::Failed: break;
+    }
+    return false;
+}
+
+PyObject* function_key(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                       PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    const Call call{args, static_cast<std::size_t>(count), kwnames};
+    CacheKey key;
+    return key_arguments(self, call, key, nullptr) ? call_identity(self, call) : nullptr;
+}
+
+// The slot of a call's live value, kNoSlot, or kFailed.
+Slot find_call(FunctionObject* self, const Call& call, CacheKey& key) {
+    if (!key_arguments(self, call, key, nullptr)) {
+        return kFailed;
+    }
+    return look_up(self->cache, key, store_now(self->cache));
+}
+
+PyObject* function_contains(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                            PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    CacheKey key;
+    const Slot slot = find_call(self, {args, static_cast<std::size_t>(count), kwnames}, key);
+    if (slot == kFailed) {
+        return nullptr;
+    }
+    const bool there =
+        slot != kNoSlot && (*self->cache->store)[slot].state == cache::EntryState::Resident;
+    drain(self->cache);
+    return PyBool_FromLong(there);
+}
+
+PyObject* function_invalidate(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                              PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    CacheKey key;
+    const Slot slot = find_call(self, {args, static_cast<std::size_t>(count), kwnames}, key);
+    if (slot == kFailed) {
+        return nullptr;
+    }
+    EngineStore& store = *self->cache->store;
+    const bool there = slot != kNoSlot && store[slot].state == cache::EntryState::Resident;
+    store.undo_loads(key.ref);
+    if (slot != kNoSlot) {
+        store.erase(slot);
+    }
+    drain(self->cache);
+    return PyBool_FromLong(there);
+}
+
+PyObject* function_refresh(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                           PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    const Call call{args, static_cast<std::size_t>(count), kwnames};
+    if (self->asynchronous) {
+        return refresh_asynchronously(self, call);
+    }
+    CacheKey key;
+    Tags tags;
+    const Keyed keyed = key_call(self, call, key, &tags);
+    if (keyed != Keyed::Yes) {
+        return keyed == Keyed::No ? call_through(self, call) : nullptr;
+    }
+    count_bypass(self);
+    Terms terms{self->rules->life};
+    terms.beside = true;
+    return lead_load(self, call, std::move(key), tags, terms);
+}
+
+PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                       PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "cache_set() takes a value and a call's arguments");
+        return nullptr;
+    }
+    const Call call{args + 1, static_cast<std::size_t>(count - 1), kwnames};
+    CacheKey key;
+    Tags tags;
+    bool kept = false;
+    if (!key_arguments(self, call, key, &tags) ||
+        !store_value(self->cache, key, args[0], self->rules->life, tags, &kept)) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* function_bypass(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                          PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    count_bypass(self);
+    return call_through(self, {args, static_cast<std::size_t>(count), kwnames});
+}
+
+// cache_many and cache_warm are Python's: they call this function for each of a list of calls.
+PyObject* in_python(const char* name, PyObject* self, PyObject* calls) {
+    const Ref module(PyImport_ImportModule("millpond.cache.many"));
+    return module ? PyObject_CallMethod(module.get(), name, "OO", self, calls) : nullptr;
+}
+PyObject* function_many(PyObject* self, PyObject* calls) {
+    return in_python("cache_many", self, calls);
+}
+PyObject* function_warm(PyObject* self, PyObject* calls) {
+    return in_python("cache_warm", self, calls);
+}
+
+PyObject* function_reduce(PyObject* self, PyObject*) {
+    return PyObject_GetAttrString(self, "__qualname__");
+}
+PyObject* function_copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
+
+PyMethodDef g_methods[] = {
+    method("cache_info", function_info, METH_NOARGS,
+           "cache_info($self, /)\n--\n\nThe statistics of this function."),
+    method("cache_clear", function_clear_cache, METH_NOARGS,
+           "cache_clear($self, /)\n--\n\nForget this function's entries and statistics. O(1)."),
+    method("cache_parameters", function_parameters, METH_NOARGS,
+           "cache_parameters($self, /)\n--\n\nThe options it was decorated with, a new dict."),
+    method("cache_key", function_key, METH_FASTCALL | METH_KEYWORDS,
+           "cache_key($self, /, *args, **kwargs)\n--\n\nThe bytes that name a call."),
+    method("cache_contains", function_contains, METH_FASTCALL | METH_KEYWORDS,
+           "cache_contains($self, /, *args, **kwargs)\n--\n\nWhether a call would be a hit."),
+    method("cache_invalidate", function_invalidate, METH_FASTCALL | METH_KEYWORDS,
+           "cache_invalidate($self, /, *args, **kwargs)\n--\n\n"
+           "Forget a call; whether its value was there."),
+    method("cache_refresh", function_refresh, METH_FASTCALL | METH_KEYWORDS,
+           "cache_refresh($self, /, *args, **kwargs)\n--\n\nLoad a call anew and store it."),
+    method("cache_set", function_set, METH_FASTCALL | METH_KEYWORDS,
+           "cache_set($self, value, /, *args, **kwargs)\n--\n\nStore a value for a call."),
+    method("cache_bypass", function_bypass, METH_FASTCALL | METH_KEYWORDS,
+           "cache_bypass($self, /, *args, **kwargs)\n--\n\nCall the plain function."),
+    method("cache_many", function_many, METH_O,
+           "cache_many($self, calls, /)\n--\n\nThe results of a list of calls, in order."),
+    method("cache_warm", function_warm, METH_O,
+           "cache_warm($self, calls, /)\n--\n\nLoad those of a list of calls that are not here."),
+    method("__set_name__", function_set_name, METH_FASTCALL, nullptr),
+    method("__reduce__", function_reduce, METH_NOARGS, nullptr),
+    method("__copy__", function_copy, METH_NOARGS, nullptr),
+    method("__deepcopy__", function_copy, METH_O, nullptr),
+    {nullptr, nullptr, 0, nullptr},
+};
+
+bool identity_of(FunctionObject* self, const Call& call, SharedKeyBuilder& builder) {
+    BoundCall bound;
+    if (bound.bind(plan_of(self), call) != BoundCall::Outcome::Bound) {
+        PyErr_SetString(PyExc_TypeError, "the arguments do not fit the signature");
+        return false;
+    }
+    for (std::size_t i = self->per_instance ? 1 : 0; i < bound.values().size(); ++i) {
+        if (!plan_of(self).ignored[i] && !builder.add(bound.values()[i])) {
+            return false;
+        }
+    }
+    for (PyObject* const value : bound.rest()) {
+        if (!builder.add(value)) {
+            return false;
+        }
+    }
+    for (const auto& [name, value] : bound.named()) {
+        if (!builder.add_named(name, value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+PyObject* call_identity(FunctionObject* self, const Call& call) {
+    const KeyOptions options{.typed = self->typed, .ordered = self->ordered};
+    SharedKeyBuilder builder(options);
+    Sha256Digest digest;
+    bool made = false;
+    if (self->key_function != nullptr) {
+        const Ref key(
+            PyObject_Vectorcall(self->key_function, call.args, call.nargsf, call.kwnames));
+        if (!key) {
+            return nullptr;
+        }
+        made = builder.add(key.get()) && builder.finish(digest);
+    } else {
+        made = identity_of(self, call, builder) && builder.finish(digest);
+    }
+    if (made) {
+        return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(digest.data()),
+                                         static_cast<Py_ssize_t>(digest.size()));
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) {
+        return nullptr;
+    }
+    PyErr_Clear();
+    CacheKey key;
+    if (!key_arguments(self, call, key, nullptr)) {
+        return nullptr;
+    }
+    return fingerprint_bytes({key.ref.word, key.ref.hash});
+}
+
+PyMethodDef* function_method_table() noexcept { return g_methods; }
+
+}  // namespace millpond::bindings

@@ -1,0 +1,32 @@
+// What the methods of a cached function share with its other parts.
+#pragma once
+
+#include "hot/function_object.hpp"
+
+namespace millpond::bindings {
+
+// A tuple and a dict of arguments, laid out as vectorcall passes them. Borrows both.
+class FlatCall {
+  public:
+    FlatCall(PyObject* args, PyObject* kwargs);
+    [[nodiscard]] bool ok() const noexcept { return !failed_; }
+    [[nodiscard]] Call call() const noexcept {
+        return {values_.data() + 1, positional_ | PY_VECTORCALL_ARGUMENTS_OFFSET, names_.get()};
+    }
+
+  private:
+    std::vector<PyObject*> values_;
+    std::size_t positional_ = 0;
+    Ref names_;
+    bool failed_ = false;
+};
+
+inline void count_bypass(FunctionObject* self) noexcept {
+    constexpr auto kBypass = static_cast<std::size_t>(cache::MissReason::Bypass);
+    ++self->cache->store->counters(self->space).misses[kBypass];
+}
+
+// An awaitable that loads anew and replaces what is stored.
+[[nodiscard]] PyObject* refresh_asynchronously(FunctionObject* self, const Call& call);
+
+}  // namespace millpond::bindings

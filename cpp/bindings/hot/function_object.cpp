@@ -1,0 +1,321 @@
+#include "hot/function_object.hpp"
+
+#include "hot/async_call.hpp"
+#include "hot/negative.hpp"
+#include "hot/ready.hpp"
+#include "translate_error.hpp"
+
+namespace millpond::bindings {
+
+long g_open_scopes = 0;
+
+namespace {
+
+PyTypeObject* g_type = nullptr;
+
+// ---- The hit path
+
+// The live value of the single argument, borrowed, with the hit recorded; null: the long way.
+[[nodiscard]] inline PyObject* find_hit(FunctionObject* self, PyObject* argument) noexcept {
+    CacheObject* const cache = self->cache;
+    EngineStore& store = *cache->store;
+    Slot slot;
+    std::int64_t number;
+    if (PyUnicode_CheckExact(argument)) {
+        slot = find_text(store, text_key(argument, self->space, self->salt));
+    } else if (PyLong_CheckExact(argument) && small_int(argument, number)) {
+        slot = find_int(store, int_key(number, self->space, self->salt));
+    } else {
+        return nullptr;
+    }
+    if (slot == kNoSlot) {
+        return nullptr;
+    }
+    cache::Entry& entry = store[slot];
+    if (entry.state != cache::EntryState::Resident) {
+        return nullptr;
+    }
+    Instant now{};
+    if (cache->timed) {
+        now = check_now(cache);
+        if (now != cache->last_tick || now >= entry.deadline) [[unlikely]] {
+            return nullptr;
+        }
+    }
+    PyObject* const value = reinterpret_cast<PyObject*>(entry.value);
+    if (Py_TYPE(value) == negative_type()) [[unlikely]] {
+        return nullptr;
+    }
+    store.hit(slot, entry, now);
+    return value;
+}
+
+// The single argument of a call that has just one, else null.
+[[nodiscard]] inline PyObject* only_argument(const FunctionObject* self, PyObject* const* args,
+                                             std::size_t nargsf, PyObject* kwnames) noexcept {
+    const std::size_t count = nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET;
+    if (kwnames == nullptr) [[likely]] {
+        return count == 1 ? args[0] : nullptr;
+    }
+    const bool named = count == 0 && PyTuple_GET_SIZE(kwnames) == 1 &&
+                       PyTuple_GET_ITEM(kwnames, 0) == self->only_name;
+    return named ? args[0] : nullptr;
+}
+
+PyObject* call_function(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                        PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    if (self->direct && g_open_scopes == 0) [[likely]] {
+        PyObject* const argument = only_argument(self, args, nargsf, kwnames);
+        if (argument != nullptr) [[likely]] {
+            PyObject* const value = find_hit(self, argument);
+            if (value != nullptr) [[likely]] {
+                return Py_NewRef(value);
+            }
+        }
+    }
+    return call_slowly(self, Call{args, nargsf, kwnames});
+}
+
+PyObject* call_async_function(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                              PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    if (self->direct && g_open_scopes == 0) [[likely]] {
+        PyObject* const argument = only_argument(self, args, nargsf, kwnames);
+        if (argument != nullptr) [[likely]] {
+            PyObject* const value = find_hit(self, argument);
+            if (value != nullptr) [[likely]] {
+                return make_ready(Py_NewRef(value));
+            }
+        }
+    }
+    return call_asynchronously(self, Call{args, nargsf, kwnames});
+}
+
+// ---- The type
+
+PyObject* function_get(PyObject* self, PyObject* instance, PyObject*) {
+    if (instance == nullptr || instance == Py_None) {
+        return Py_NewRef(self);
+    }
+    return PyMethod_New(self, instance);
+}
+
+int function_traverse(PyObject* object, visitproc visit, void* arg) {
+    FunctionObject* const self = as_function(object);
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->cache);
+    Py_VISIT(self->wrapped);
+    Py_VISIT(self->dictionary);
+    Py_VISIT(self->key_function);
+    Py_VISIT(self->parameters);
+    if (self->plan != nullptr && *self->plan) {
+        Py_VISIT(plan_of(self).names.get());
+        Py_VISIT(plan_of(self).defaults.get());
+    }
+    if (self->rules != nullptr) {
+        Py_VISIT(self->rules->exceptions.get());
+        Py_VISIT(self->rules->condition.get());
+        Py_VISIT(self->rules->cost.get());
+        Py_VISIT(self->rules->copy.get());
+    }
+    if (self->instances != nullptr) {
+        for (const auto& [instance, record] : *self->instances) {
+            (void)instance;
+            Py_VISIT(record.reference.get());
+        }
+    }
+    return 0;
+}
+
+// The entries of a dead function are found by nobody: they go with it.
+void leave_cache(FunctionObject* self) {
+    CacheObject* const cache = std::exchange(self->cache, nullptr);
+    if (cache == nullptr) {
+        return;
+    }
+    if (cache->store != nullptr) {
+        cache->store->retire_space(self->space);
+        drain(cache);
+    }
+    Py_DECREF(cache);
+}
+
+int function_clear(PyObject* object) {
+    FunctionObject* const self = as_function(object);
+    Py_CLEAR(self->dictionary);
+    Py_CLEAR(self->parameters);
+    if (self->instances != nullptr) {
+        std::unordered_map<PyObject*, Instance> instances;
+        instances.swap(*self->instances);
+    }
+    return 0;
+}
+
+void function_dealloc(PyObject* object) {
+    FunctionObject* const self = as_function(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weak_references != nullptr) {
+        PyObject_ClearWeakRefs(object);
+    }
+    function_clear(object);
+    leave_cache(self);
+    Py_CLEAR(self->wrapped);
+    Py_CLEAR(self->key_function);
+    delete std::exchange(self->instances, nullptr);
+    delete std::exchange(self->rules, nullptr);
+    delete std::exchange(self->plan, nullptr);
+    release_object(object);
+}
+
+PyObject* function_repr(PyObject* object) {
+    return PyUnicode_FromFormat("<cached %R>", as_function(object)->wrapped);
+}
+
+// Function(function, cache, plan, options): what millpond.with_cache has made of its options.
+PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject* kwargs);
+
+PyMemberDef g_members[] = {
+    offset_member("__vectorcalloffset__", offsetof(FunctionObject, vectorcall)),
+    offset_member("__dictoffset__", offsetof(FunctionObject, dictionary)),
+    offset_member("__weaklistoffset__", offsetof(FunctionObject, weak_references)),
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyGetSetDef g_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot g_slots[] = {
+    slot(Py_tp_new, function_new),
+    slot(Py_tp_dealloc, function_dealloc),
+    slot(Py_tp_traverse, function_traverse),
+    slot(Py_tp_clear, function_clear),
+    slot(Py_tp_call, PyVectorcall_Call),
+    slot(Py_tp_descr_get, function_get),
+    slot(Py_tp_repr, function_repr),
+    {Py_tp_methods, nullptr},
+    {Py_tp_members, g_members},
+    {Py_tp_getset, g_getset},
+    {0, nullptr},
+};
+
+PyType_Spec g_spec = {"millpond._engine.Function", sizeof(FunctionObject), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                          Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                      g_slots};
+
+// ---- Making one
+
+struct NewArguments {
+    PyObject *wrapped, *cache, *plan, *key, *parameters;
+    int asynchronous, typed, ordered, per_instance, private_cache;
+    long long ttl, tti, negative_ttl;
+    double jitter, cost, wait_timeout;
+    PyObject *exceptions, *condition, *cost_function, *copy;
+    int cache_none;
+};
+
+bool read_arguments(PyObject* args, NewArguments& given) {
+    return PyArg_ParseTuple(args, "OO!O!OOpppppLLLdddOOOOp", &given.wrapped, cache_type(),
+                            &given.cache, &PyTuple_Type, &given.plan, &given.key, &given.parameters,
+                            &given.asynchronous, &given.typed, &given.ordered, &given.per_instance,
+                            &given.private_cache, &given.ttl, &given.tti, &given.negative_ttl,
+                            &given.jitter, &given.cost, &given.wait_timeout, &given.exceptions,
+                            &given.condition, &given.cost_function, &given.copy,
+                            &given.cache_none) != 0;
+}
+
+Ref unless_none(PyObject* object) { return object == Py_None ? Ref() : Ref::share(object); }
+
+void fill_rules(const NewArguments& given, Rules& rules) {
+    rules.life.ttl = given.ttl < 0 ? kForEver : Nanos{given.ttl};
+    rules.life.tti = given.tti < 0 ? Nanos::zero() : Nanos{given.tti};
+    rules.life.jitter = given.jitter;
+    rules.life.cost = static_cast<float>(given.cost);
+    rules.negative_ttl = given.negative_ttl < 0 ? Nanos::zero() : Nanos{given.negative_ttl};
+    rules.wait_timeout = given.wait_timeout;
+    rules.exceptions = unless_none(given.exceptions);
+    rules.condition = unless_none(given.condition);
+    rules.cost = unless_none(given.cost_function);
+    rules.copy = unless_none(given.copy);
+    rules.cache_none = given.cache_none != 0;
+}
+
+PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
+    NewArguments given;
+    if (!read_arguments(args, given)) {
+        return nullptr;
+    }
+    FunctionObject* const self = as_function(type->tp_alloc(type, 0));
+    if (self == nullptr) {
+        return nullptr;
+    }
+    Ref owner(as_object(self));
+    self->wrapped = Py_NewRef(given.wrapped);
+    self->parameters = Py_NewRef(given.parameters);
+    self->key_function = given.key == Py_None ? nullptr : Py_NewRef(given.key);
+    self->asynchronous = given.asynchronous != 0;
+    self->typed = given.typed != 0;
+    self->ordered = given.ordered != 0;
+    self->per_instance = given.per_instance != 0;
+    self->private_cache = given.private_cache != 0;
+    self->vectorcall = self->asynchronous ? call_async_function : call_function;
+    try {
+        self->plan = new std::unique_ptr<CallPlan>(make_plan(given.plan));
+        if (!*self->plan) {
+            return nullptr;
+        }
+        self->rules = new Rules();
+        self->instances = new std::unordered_map<PyObject*, Instance>();
+        CacheObject* const cache = as_cache(given.cache);
+        self->space = cache->store->open_space();
+        self->salt = cache->store->salt(self->space);
+        self->cache = as_cache(Py_NewRef(given.cache));
+    } catch (...) {
+        raise_current_exception();
+        return nullptr;
+    }
+    fill_rules(given, *self->rules);
+    const CallPlan& plan = plan_of(self);
+    if (plan.size() == 1 && plan.positional_only <= 1 && !plan.var_positional && !plan.var_named &&
+        !plan.ignored[0] && !self->per_instance) {
+        self->only_name =
+            plan.positional_only == 1 ? Py_None : PyTuple_GET_ITEM(plan.names.get(), 0);
+    }
+    self->direct = self->only_name != nullptr && plan.positional == 1 &&
+                   self->key_function == nullptr && !self->rules->copy;
+    return owner.release();
+}
+
+}  // namespace
+
+PyTypeObject* function_type() noexcept { return g_type; }
+
+int init_function(PyObject* module) {
+    for (PyType_Slot& row : g_slots) {
+        if (row.slot == Py_tp_methods) {
+            row.pfunc = function_method_table();
+        }
+    }
+    g_type = make_heap_type(module, g_spec);
+    return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "Function", as_object(g_type));
+}
+
+PyObject* function_set_name(PyObject* object, PyObject* const*, Py_ssize_t) {
+    FunctionObject* const self = as_function(object);
+    // A class body has just bound the function: from now on its first argument is an instance.
+    const Ref shared(PyObject_GetItem(self->parameters, Ref(PyUnicode_FromString("shared")).get()));
+    if (!shared) {
+        return nullptr;
+    }
+    if (shared.get() == Py_False && self->key_function == nullptr) {
+        self->per_instance = true;
+        self->direct = false;
+        self->only_name = nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+}  // namespace millpond::bindings

@@ -1,0 +1,186 @@
+"""`Cache`: a bounded mapping of keys to values that live for a while."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from millpond import _engine
+from millpond.cache import options
+from millpond.errors import OptionTypeError, UnsupportedError
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterable, Mapping
+
+    from millpond.cache._types import Duration, Policy
+
+
+def _seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
+class Cache(_engine.CacheBase):
+    """A mapping that keeps itself within bounds, in memory.
+
+    Keys of different types are different keys: `1`, `1.0`, `True` and `"1"` are four. Anything that
+    can be an argument of a cached function can be a key. Values are kept by reference.
+
+    Args:
+        max_entries: the most entries; 0 stores nothing, None sets no bound.
+        max_bytes: the most bytes, weighed deep when a value is stored: an int, or "256MiB".
+        policy: who leaves first: "lru", "lfu", "fifo", "sieve" or "s3fifo".
+        ttl: how long a value lives: seconds, a timedelta, "10m"; None for no limit.
+        tti: how long a value lives unused, from its last hit.
+        jitter: shortens each life by a random part of up to this share, 0 to 1.
+        weigher: weigher(value) -> bytes, in place of the built-in one.
+        on_removal: on_removal(key, value, cause), called after an entry left; the cause is
+            "expired", "explicit", "replaced" or "size".
+        clock: a `ManualClock` for tests.
+
+    Raises:
+        ConfigurationError, OptionTypeError: an option is outside what is allowed.
+
+    Example:
+        >>> cache = Cache(max_entries=1000, ttl="10m")
+        >>> cache.set("user:1", {"name": "Ada"}, tags=("users",))
+        True
+        >>> cache.get("user:1")
+        {'name': 'Ada'}
+        >>> cache.invalidate(tags="users")
+        1
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        *,
+        max_entries: int | None = None,
+        max_bytes: int | str | None = None,
+        policy: Policy = "s3fifo",
+        ttl: Duration | None = None,
+        tti: Duration | None = None,
+        jitter: float = 0.0,
+        weigher: Callable[[Any], int] | None = None,
+        on_removal: Callable[[Any, Any, str], object] | None = None,
+        clock: _engine.ManualClock | None = None,
+    ) -> Cache:
+        return super().__new__(
+            cls,
+            options.count(max_entries, "max_entries"),
+            options.size(max_bytes, "max_bytes"),
+            options.policy(policy),
+            options.life(ttl, "ttl"),
+            options.life(tti, "tti"),
+            options.share(jitter, "jitter"),
+            options.function(weigher, "weigher"),
+            options.function(on_removal, "on_removal"),
+            clock,
+            _seed(),
+        )
+
+    def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
+        """The live values of those keys that have one."""
+        found: dict[Any, Any] = {}
+        for key in keys:
+            value = self.get(key, options.UNSET)
+            if value is not options.UNSET:
+                found[key] = value
+        return found
+
+    def set_many(
+        self,
+        values: Mapping[Any, Any],
+        *,
+        ttl: Duration | None = options.UNSET,
+        tags: Iterable[str] | str = (),
+    ) -> int:
+        """Store all values of a mapping; returns how many were kept."""
+        given: dict[str, Any] = {"tags": tags if isinstance(tags, str) else tuple(tags)}
+        if ttl is not options.UNSET:
+            given["ttl"] = ttl
+        return sum(self.set(key, value, **given) for key, value in values.items())
+
+    def delete_many(self, keys: Iterable[Any]) -> int:
+        """Remove keys; returns how many had a live value."""
+        return sum(self.delete(key) for key in keys)
+
+    def invalidate(
+        self,
+        *,
+        tags: Iterable[str] | str | None = None,
+        prefix: str | None = None,
+        glob: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
+        predicate: Callable[[Any], object] | None = None,
+    ) -> int:
+        """Remove entries by what they have in common; returns how many were live.
+
+        A load that started before it stores nothing. Give exactly one of:
+
+        Args:
+            tags: a tag or several: entries of the whole cache that carry one of them.
+            prefix: keys that begin with it.
+            glob: keys that match a shell pattern.
+            regex: keys that match a regular expression from their start.
+            predicate: keys for which predicate(key) is true.
+
+        Raises:
+            OptionTypeError: none of them or several were given.
+            UnsupportedError: prefix, glob or regex on a cache with keys that are not str.
+        """
+        given = [way for way in (tags, prefix, glob, regex, predicate) if way is not None]
+        if len(given) != 1:
+            raise OptionTypeError(
+                "invalidate: give exactly one of tags=, prefix=, glob=, regex=, predicate=; "
+                "clear() forgets everything"
+            )
+        if tags is not None:
+            return self._invalidate_tags(tags if isinstance(tags, str) else tuple(tags))
+        if prefix is not None:
+            return self._invalidate_prefix(prefix)
+        matches = predicate or _matcher(glob, regex)
+        return sum(self.delete(key) for key in self._all_keys() if matches(key))
+
+    def stats(self) -> _engine.CacheInfo:
+        """Counts of this cache and of all functions that share it."""
+        return self._counters()
+
+    def __repr__(self) -> str:
+        info = self.stats()
+        bound = "" if info.maxsize is None else f" of {info.maxsize}"
+        return f"<Cache {info.currsize}{bound} entries, {info.hits} hits, {info.misses} misses>"
+
+
+def _matcher(glob: str | None, regex: str | re.Pattern[str] | None) -> Callable[[Any], object]:
+    import re
+
+    if glob is not None:
+        import fnmatch
+
+        regex = fnmatch.translate(glob)
+    pattern = re.compile(regex) if isinstance(regex, str) else regex
+    if not isinstance(pattern, re.Pattern):
+        raise OptionTypeError(f"regex={regex!r}: give a str or a compiled pattern")
+
+    def matches(key: Any) -> object:
+        if not isinstance(key, str):
+            raise UnsupportedError(
+                f"glob and regex match str keys, and this cache holds a {type(key).__name__}; "
+                "use tags= or predicate="
+            )
+        return pattern.match(key)
+
+    return matches
+
+
+_default: Cache | None = None
+
+
+def default_cache() -> Cache:
+    """The process's own cache, 256 MiB, made when first asked for."""
+    global _default
+    if _default is None:
+        _default = Cache(max_bytes=256 * 2**20)
+    return _default
