@@ -202,17 +202,8 @@ void withdraw(AsyncCallObject* call) {
 
 PyObject* throw_into_driven(AsyncCallObject* call, PyObject* const* args, Py_ssize_t count) {
     Ref iterator = Ref::share(call->extra);
-    Ref method(PyObject_GetAttrString(iterator.get(), "throw"));
-    if (!method && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        set_thrown(args, count);
-        give_up(call);
-        return nullptr;
-    }
     call->state = CallState::Driving;
-    PyObject* yielded =
-        method ? PyObject_Vectorcall(method.get(), args, static_cast<std::size_t>(count), nullptr)
-               : nullptr;
+    PyObject* yielded = throw_into(iterator.get(), args, count);
     if (yielded != nullptr) {
         call->state = CallState::Alone;
     } else {

@@ -119,6 +119,18 @@ void set_thrown(PyObject* const* args, Py_ssize_t count) {
     raise_again(instance.release());
 }
 
+PyObject* throw_into(PyObject* iterator, PyObject* const* args, Py_ssize_t count) {
+    Ref method(PyObject_GetAttrString(iterator, "throw"));
+    if (method) {
+        return PyObject_Vectorcall(method.get(), args, static_cast<std::size_t>(count), nullptr);
+    }
+    if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        set_thrown(args, count);
+    }
+    return nullptr;
+}
+
 void raise_with_traceback(PyObject* exception, PyObject* traceback) {
     PyException_SetTraceback(exception, traceback != nullptr ? traceback : Py_None);
     raise_again(Py_NewRef(exception));

@@ -24,6 +24,10 @@ PyObject* finish_send(PySendResult status, PyObject* result);
 // When the arguments are wrong, sets the TypeError that says so.
 void set_thrown(PyObject* const* args, Py_ssize_t count);
 
+// iterator.throw(*args): what it yields, or null with an exception set (StopIteration when it ended
+// with a value). An iterator without that method is thrown past.
+[[nodiscard]] PyObject* throw_into(PyObject* iterator, PyObject* const* args, Py_ssize_t count);
+
 // Sets `exception` as the raised one with exactly `traceback` (null: none), adding no context.
 void raise_with_traceback(PyObject* exception, PyObject* traceback);
 

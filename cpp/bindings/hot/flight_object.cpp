@@ -14,7 +14,6 @@ namespace {
 
 PyTypeObject* flight_type = nullptr;
 FreeList<FlightObject, 64> free_flights;
-PyObject* flight_variable = nullptr;
 
 // The flights in the air by the slot of their id, borrowed: the engine knows ids only.
 std::vector<FlightObject*> in_air;
@@ -110,6 +109,7 @@ int flight_clear(PyObject* self) {
     Py_CLEAR(flight->owner);
     Py_CLEAR(flight->outcome);
     Py_CLEAR(flight->traceback);
+    Py_CLEAR(flight->scope);
     drop_load(flight);
     return 0;
 }
@@ -190,25 +190,6 @@ Flights<NoLock>& flights() {
     return *instance;
 }
 
-FlightId current_flight() {
-    PyObject* packed = nullptr;
-    if (PyContextVar_Get(flight_variable, nullptr, &packed) < 0) {
-        PyErr_Clear();
-    }
-    if (packed == nullptr) {
-        return {};
-    }
-    const unsigned long long bits = PyLong_AsUnsignedLongLong(packed);
-    Py_DECREF(packed);
-    return {static_cast<std::uint32_t>(bits >> 32), static_cast<std::uint32_t>(bits)};
-}
-
-PyObject* set_current_flight(FlightId id) {
-    const auto bits = static_cast<unsigned long long>(id.slot) << 32 | id.generation;
-    Ref packed(PyLong_FromUnsignedLongLong(bits));
-    return packed ? PyContextVar_Set(flight_variable, packed.get()) : nullptr;
-}
-
 FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
     FlightObject* flight = free_flights.take(flight_type);
     if (flight == nullptr) {
@@ -218,7 +199,9 @@ FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
     flight->ticket = ticket;
     flight->settle = hook;
     flight->owner = Py_NewRef(owner);
-    flight->outcome = flight->traceback = flight->loop = flight->task = flight->watcher = nullptr;
+    flight->outcome = flight->traceback = flight->loop = flight->task = flight->watcher =
+        flight->scope = nullptr;
+    flight->outer = {};
     flight->first = flight->last = flight->leader = nullptr;
     flight->thread = PyThread_get_thread_ident();
     flight->state = FlightState::GivenUp;
@@ -245,22 +228,6 @@ LoadTicket& flight_ticket(FlightObject* flight) { return flight->ticket; }
 bool flight_in_air(FlightObject* flight) { return flight->state == FlightState::InAir; }
 
 std::size_t flight_waiters(FlightObject* flight) { return flights().waiters(flight->id); }
-
-int flight_enter(FlightObject* flight, PyObject** token) {
-    *token = set_current_flight(flight->id);
-    return *token != nullptr ? 0 : -1;
-}
-
-void flight_exit(PyObject* token) {
-    Ref owned(token);
-    Ref raised(PyErr_Occurred() != nullptr ? take_raised() : nullptr);
-    if (token != nullptr && PyContextVar_Reset(flight_variable, token) < 0) {
-        PyErr_WriteUnraisable(flight_variable);
-    }
-    if (raised) {
-        raise_again(raised.release());
-    }
-}
 
 void flight_land(FlightObject* flight, PyObject* value) {
     finish(flight, FlightState::Landed, value);
@@ -343,9 +310,8 @@ int init_flights() {
                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
                             Py_TPFLAGS_DISALLOW_INSTANTIATION,
                         slots};
-    flight_variable = PyContextVar_New("millpond.flight", nullptr);
-    flight_type = flight_variable != nullptr ? make_heap_type(nullptr, spec) : nullptr;
-    return flight_type != nullptr ? register_fork_handler() : -1;
+    flight_type = make_heap_type(nullptr, spec);
+    return flight_type != nullptr && init_ancestry() == 0 ? register_fork_handler() : -1;
 }
 
 }  // namespace millpond::bindings

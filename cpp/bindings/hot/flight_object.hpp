@@ -50,9 +50,11 @@ using SettleHook = void (*)(FlightObject* flight, PyObject* owner, PyObject* val
 // How many threads and tasks wait on it.
 [[nodiscard]] std::size_t flight_waiters(FlightObject* flight);
 
-// Marks all that the current context runs until flight_exit as a part of this load, so that a call
-// inside it that would wait for itself is seen. 0, or -1 with an exception set. `token` is null or a
-// new reference, which flight_exit takes over. flight_exit keeps the exception that may be set.
+// Marks all that this thread, and what copies its context, runs until flight_exit as a part of this
+// load, so that a call inside it that would wait for itself is seen. 0, or -1 with an exception set.
+// `token` is null or a new reference, which flight_exit takes over; both are called in one thread,
+// nested like the loads. flight_exit keeps the exception that may be set. A few ns each, but for the
+// first load in a context.
 [[nodiscard]] int flight_enter(FlightObject* flight, PyObject** token);
 void flight_exit(PyObject* token);
 

@@ -34,6 +34,8 @@ struct FlightObject {
     AsyncCallObject* last;
     PyObject* watcher;        // the loop on which somebody looks whether `loop` still lives
     AsyncCallObject* leader;  // whose task's context the load has; null once it left. Borrowed
+    PyObject* scope;          // between flight_enter and flight_exit
+    FlightId outer;           // what `scope` said before
     unsigned long thread;     // that leads
     FlightState state;
     bool joined_by_leader;  // whether Flights::detach has been called since the last start
@@ -85,8 +87,13 @@ struct AsyncCallObject {
 // The innermost load that the current context runs in; none outside.
 [[nodiscard]] FlightId current_flight();
 
-// Puts the id into the context variable. New reference to the token, or null with an exception set.
-[[nodiscard]] PyObject* set_current_flight(FlightId id);
+// Between the two, what copies the current context (a new task) runs in the load `id`. New reference
+// to the token for the second, or null with an exception set; the second gives 0, or -1 likewise.
+[[nodiscard]] PyObject* begin_task_context(FlightId id);
+[[nodiscard]] int end_task_context(PyObject* token);
+
+// Called once at import. 0, or -1 with an exception set.
+[[nodiscard]] int init_ancestry();
 
 // Sets the flight's exception, with its own traceback and no other.
 void raise_outcome(FlightObject* flight);

@@ -106,19 +106,6 @@ PyObject* driver_send(PyObject* self, PyObject* sent) {
 
 PyObject* driver_iternext(PyObject* self) { return driver_send(self, Py_None); }
 
-// What `throw` of the inner coroutine comes to: what it yields, or with an exception set null.
-PyObject* throw_into(PyObject* inner, PyObject* const* args, Py_ssize_t count) {
-    Ref method(PyObject_GetAttrString(inner, "throw"));
-    if (method) {
-        return PyObject_Vectorcall(method.get(), args, static_cast<std::size_t>(count), nullptr);
-    }
-    if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        set_thrown(args, count);
-    }
-    return nullptr;
-}
-
 PyObject* driver_throw(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     DriverObject* driver = as_driver(self);
     Ref inner = Ref::share(driver->inner);
@@ -229,14 +216,19 @@ PyObject* make_driver(FlightObject* flight, PyObject* awaitable) {
 
 // The task, in whose context the flight is the innermost load.
 PyObject* start_task(FlightObject* flight, PyObject* loop, PyObject* coroutine) {
-    PyObject* token = nullptr;
-    if (flight_enter(flight, &token) < 0) {
+    PyObject* token = begin_task_context(flight->id);
+    if (token == nullptr) {
         return nullptr;
     }
     Ref driver(make_driver(flight, coroutine));
-    PyObject* task = driver ? create_task(loop, driver.get()) : nullptr;
-    flight_exit(token);
-    return task;
+    Ref task(driver ? create_task(loop, driver.get()) : nullptr);
+    Ref raised(task ? nullptr : take_raised());
+    const bool reset = end_task_context(token) == 0;
+    if (raised) {
+        PyErr_Clear();
+        raise_again(raised.release());
+    }
+    return reset ? task.release() : nullptr;
 }
 
 void close_quietly(PyObject* coroutine) {
