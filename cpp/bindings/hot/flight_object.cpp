@@ -264,9 +264,13 @@ void hand_over(FlightObject* flight) {
         return;
     }
     Ref keep = Ref::share(as_object(flight));
+    // What ran the load may die with our references to it, and must find the flight changed by then.
+    const Ref old_task(std::exchange(flight->task, nullptr));
     for (;;) {
+        const Ref old_loop(std::exchange(flight->loop, nullptr));
+        const Ref old_watcher(std::exchange(flight->watcher, nullptr));
+        flight->leader = nullptr;
         const Restart next = flights().restart(flight->id);
-        drop_load(flight);
         if (next.outcome != RestartOutcome::Promoted) {
             forget(flight);
             flight->state = FlightState::GivenUp;
