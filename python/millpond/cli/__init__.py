@@ -8,11 +8,13 @@ imports what is heavy inside `run`, so `millpond --help` stays quick.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
+from millpond.cli.version import installed_version
 from millpond.errors import MillpondError
 
 
@@ -32,7 +34,13 @@ class Command(NamedTuple):
     summary: str
 
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS = (
+    Command(
+        "demo",
+        "millpond.cli.demo",
+        "watch the cache save calls, time and dollars on live OpenAI traffic",
+    ),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse exits by itself for --help, --version and mistakes.
         return stop.code if isinstance(stop.code, int) else 2
     if arguments.version:
-        _print_version()
+        print(f"millpond {installed_version()}")
         return 0
     if arguments.command is None:
         parser.print_help()
@@ -62,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MillpondError as error:
         print(f"millpond {arguments.command}: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # Whoever read our output, such as `head`, has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 
@@ -86,14 +97,3 @@ def _build_parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[s
             module.add_arguments(subparser)
             modules[command.name] = module
     return parser, modules
-
-
-def _print_version() -> None:
-    """Print the version, looked up only when asked: the metadata machinery is slow."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        found = version("millpond")
-    except PackageNotFoundError:  # Run from a source tree that was never installed.
-        found = "(not installed)"
-    print(f"millpond {found}")

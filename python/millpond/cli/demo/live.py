@@ -6,9 +6,11 @@ the last picture and the report behind. Legible from 70 x 18 cells on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -50,8 +52,12 @@ def draw(report: Report, *, width: int, height: int, ascii_only: bool = False) -
     rows = height - 16  # What the other parts and this panel's own frame leave.
     if rows >= 1:
         parts.append(_panel("asked most", _top(report, rows, ascii_only), width))
-    parts.append(_foot(report, width))
+    parts.append(_foot(report, width, ascii_only))
     return Group(*parts)
+
+
+def _overflow(ascii_only: bool) -> Literal["crop", "ellipsis"]:
+    return "crop" if ascii_only else "ellipsis"
 
 
 def _beside(left: Panel, right: Panel) -> Table:
@@ -81,12 +87,12 @@ def _head(report: Report, width: int, ascii_only: bool) -> Text:
     return Text.assemble((name, "bold"), bar, clock, no_wrap=True)
 
 
-def _foot(report: Report, width: int) -> Text:
+def _foot(report: Report, width: int, ascii_only: bool) -> Text:
     setting = report.setting
     running = report.ended == "running"
     ending = "Ctrl-C ends it; " if running else ""
     foot = Text(f"  {ending}{setting.model} at {setting.provider}", style="dim", no_wrap=True)
-    foot.truncate(width, overflow="ellipsis")
+    foot.truncate(width, overflow=_overflow(ascii_only))
     return foot
 
 
@@ -189,7 +195,7 @@ def _top(report: Report, rows: int, ascii_only: bool) -> RenderableType:
     if not report.top:
         return Group(Text("waiting for the first answers", style="dim"), *[Text("")] * (rows - 1))
     grid = Table.grid(padding=(0, 2), expand=True)
-    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_column(ratio=1, no_wrap=True, overflow=_overflow(ascii_only))
     grid.add_column(justify="right")
     grid.add_column(justify="right", style="dim")
     grid.add_column()
@@ -272,4 +278,6 @@ def save_picture(report: Report, path: Path, *, width: int = 92, height: int = 2
     """Write the screen for `report` as an SVG picture."""
     console = Console(record=True, width=width, height=height, file=StringIO())
     console.print(draw(report, width=width, height=height))
-    path.write_text(console.export_svg(title="millpond demo"), encoding="utf-8")
+    picture = console.export_svg(title="millpond demo")
+    # Rich names a web font; the picture stays by itself and takes the viewer's monospaced one.
+    path.write_text(re.sub(r"@font-face \{[^}]*\}\s*", "", picture), encoding="utf-8")

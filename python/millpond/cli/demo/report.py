@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
+from heapq import nsmallest
 
 from millpond.cli.demo.answer import Answer
 from millpond.cli.demo.histogram import Histogram
@@ -235,8 +236,8 @@ class Tally:
             self._questions = dict(ranked[: MAX_QUESTIONS // 2])
 
     def _top(self, count: int) -> tuple[QuestionCount, ...]:
-        ranked = sorted(self._questions.items(), key=lambda item: (-item[1][0], item[0]))
-        return tuple(QuestionCount(name, calls, paid) for name, (calls, paid) in ranked[:count])
+        most = nsmallest(count, self._questions.items(), key=lambda item: (-item[1][0], item[0]))
+        return tuple(QuestionCount(name, calls, paid) for name, (calls, paid) in most)
 
 
 def _quantiles(histogram: Histogram) -> Quantiles:

@@ -147,9 +147,7 @@ class LineView:
         interval: Seconds between progress lines.
     """
 
-    def __init__(
-        self, *, progress: TextIO | None, report: TextIO | None, interval: float = 5.0
-    ) -> None:
+    def __init__(self, *, progress: TextIO | None, report: TextIO | None, interval: float) -> None:
         self._progress = progress
         self._report = report
         self.interval = interval

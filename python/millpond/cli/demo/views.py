@@ -9,6 +9,7 @@ from typing import Protocol
 from millpond.cli.demo.report import Report
 from millpond.cli.demo.settings import Settings
 from millpond.cli.demo.text import LineView
+from millpond.cli.version import installed_version
 
 
 class View(Protocol):
@@ -37,20 +38,23 @@ class JsonView(LineView):
 
     Args:
         progress: Whether progress lines go to standard error.
+        interval: Seconds between progress lines.
     """
 
-    def __init__(self, *, progress: bool) -> None:
-        super().__init__(progress=sys.stderr if progress else None, report=None)
+    def __init__(self, *, progress: bool, interval: float) -> None:
+        super().__init__(progress=sys.stderr if progress else None, report=None, interval=interval)
 
     def finish(self, report: Report) -> None:
         """Print one JSON object."""
-        print(json.dumps(report.as_json(), indent=2, allow_nan=False), flush=True)
+        values = {"millpond": installed_version(), **report.as_json()}
+        print(json.dumps(values, indent=2, allow_nan=False), flush=True)
 
 
 def choose_view(settings: Settings) -> View:
     """Return the view that the options and the terminal call for."""
+    interval = min(5.0, max(0.5, settings.seconds / 12))
     if settings.json:
-        return JsonView(progress=settings.progress)
+        return JsonView(progress=settings.progress, interval=interval)
     from rich.console import Console
 
     from millpond.cli.demo.live import LiveView
@@ -58,5 +62,4 @@ def choose_view(settings: Settings) -> View:
     console = Console()
     if sys.stdout.isatty() and not settings.plain and LiveView.fits(console):
         return LiveView(console)
-    interval = min(5.0, max(1.0, settings.seconds / 10))
     return LineView(progress=sys.stdout, report=sys.stdout, interval=interval)
