@@ -206,6 +206,7 @@ class Function:
         ordered: bool,
         per_instance: bool,
         private_cache: bool,
+        mapping: bool,
         ttl: int,
         tti: int,
         negative_ttl: int,

@@ -71,7 +71,10 @@ Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, P
 
 Start start(FunctionObject* self, const Call& call, PyObject** out) {
     CacheKey key;
-    Terms terms{self->rules->life};
+    Terms terms;
+    if (!terms_of(self, call, terms)) {
+        return Start::Error;
+    }
     const Verdict verdict = decide(self, call, key, terms);
     switch (verdict.kind) {
         case Verdict::Error: break;

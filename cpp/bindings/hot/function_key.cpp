@@ -1,3 +1,4 @@
+#include "hot/arguments.hpp"
 #include "hot/function_object.hpp"
 #include "hot/key_builder.hpp"
 #include "translate_error.hpp"
@@ -132,7 +133,37 @@ bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t t
 
 }  // namespace
 
+namespace {
+
+// A call of a cache's own loader: (key, loader, ttl, tags, cost), all positional. The entries are
+// the cache's, whose space changes when it is cleared.
+Keyed key_mapping(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+    self->space = self->cache->space;
+    self->salt = self->cache->salt;
+    if (!key_of(call.args[0], self->space, self->salt, true, true, key)) {
+        return Keyed::Failed;
+    }
+    return tags == nullptr || tag_hashes(call.args[3], *tags) ? Keyed::Yes : Keyed::Failed;
+}
+
+}  // namespace
+
+bool terms_of(FunctionObject* self, const Call& call, Terms& terms) {
+    terms.life = self->rules->life;
+    if (!self->mapping) {
+        return true;
+    }
+    const CacheObject* const cache = self->cache;
+    terms.life = {cache->ttl, cache->tti, cache->jitter, 0};
+    const bool own_life = call.args[2] != missing_default();
+    return (!own_life || read_life(call.args[2], "ttl", terms.life.ttl)) &&
+           read_cost(call.args[4], terms.life.cost);
+}
+
 Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+    if (self->mapping) {
+        return key_mapping(self, call, key, tags);
+    }
     const CallPlan& plan = plan_of(self);
     BoundCall bound;
     if (bound.bind(plan, call) != BoundCall::Outcome::Bound) {

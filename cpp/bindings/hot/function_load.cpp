@@ -62,7 +62,7 @@ bool failure_is_kept(const FunctionObject* self, PyObject* exception) {
 }
 
 // Stores what a load brought. Nothing it meets is raised: the caller has its value.
-void keep_result(FunctionObject* self, Load* load, PyObject* value) {
+void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now) {
     CacheObject* const cache = self->cache;
     std::uint64_t weight = 0;
     if (!weigh_entry(cache, load->key, value, weight)) {
@@ -71,7 +71,6 @@ void keep_result(FunctionObject* self, Load* load, PyObject* value) {
         cache->store->abort(load->entry);
         return;
     }
-    const Instant now = store_now(cache);
     Slot existing = kNoSlot;
     if (load->beside && (existing = look_up(cache, load->key, now)) == kFailed) {
         PyErr_WriteUnraisable(as_object(self));
@@ -103,13 +102,16 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
         self->cache->store->abort(load->entry);
         return;
     }
+    const Instant now = store_now(self->cache);
     cache::Counters& counted = counters(self);
     ++counted.loads;
-    counted.load_nanos += static_cast<std::uint64_t>(
-        std::max<Nanos::rep>(0, (store_now(self->cache) - load->started).count()));
+    counted.load_nanos +=
+        static_cast<std::uint64_t>(std::max<Nanos::rep>(0, (now - load->started).count()));
     Ref kept;
     if (value != nullptr) {
-        load->life.cost = cost_of(self, value);
+        if (!self->mapping) {
+            load->life.cost = cost_of(self, value);
+        }
         counters(self).cost_spent += static_cast<double>(load->life.cost);
         counters(self).cost_saved += static_cast<double>(load->life.cost) * load->followers;
         if (load->store && admitted(self, value, load->life)) {
@@ -130,7 +132,7 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
         }
     }
     if (kept) {
-        keep_result(self, load, kept.get());
+        keep_result(self, load, kept.get(), now);
         return;
     }
     if (value != nullptr && load->store) {
@@ -258,7 +260,7 @@ PyObject* follow_load(FunctionObject* self, const Call& call, FlightObject* flig
 Tags tags_for(FunctionObject* self, const Call& call, bool* failed) {
     Tags tags;
     *failed = false;
-    if (!plan_of(self).tags.empty() || self->per_instance) {
+    if (!plan_of(self).tags.empty() || self->per_instance || self->mapping) {
         CacheKey same;
         *failed = key_call(self, call, same, &tags) != Keyed::Yes;
     }
@@ -304,7 +306,10 @@ namespace {
 // interpreter shutdown a daemon thread never comes back from there.
 PyObject* call_without_waiting(FunctionObject* self, const Call& call, FlightObject** flight) {
     CacheKey key;
-    Terms terms{self->rules->life};
+    Terms terms;
+    if (!terms_of(self, call, terms)) {
+        return nullptr;
+    }
     const Verdict verdict = decide(self, call, key, terms);
     switch (verdict.kind) {
         case Verdict::Error: break;

@@ -134,7 +134,7 @@ void leave_cache(FunctionObject* self) {
     if (cache == nullptr) {
         return;
     }
-    if (cache->store != nullptr) {
+    if (cache->store != nullptr && !self->mapping) {
         cache->store->retire_space(self->space);
         drain(cache);
     }
@@ -210,7 +210,7 @@ PyType_Spec g_spec = {"millpond._engine.Function", sizeof(FunctionObject), 0,
 
 struct NewArguments {
     PyObject *wrapped, *cache, *plan, *key, *parameters;
-    int asynchronous, typed, ordered, per_instance, private_cache;
+    int asynchronous, typed, ordered, per_instance, private_cache, mapping;
     long long ttl, tti, negative_ttl;
     double jitter, cost, wait_timeout;
     PyObject *exceptions, *condition, *cost_function, *copy;
@@ -218,12 +218,12 @@ struct NewArguments {
 };
 
 bool read_arguments(PyObject* args, NewArguments& given) {
-    return PyArg_ParseTuple(args, "OO!O!OOpppppLLLdddOOOOp", &given.wrapped, cache_type(),
+    return PyArg_ParseTuple(args, "OO!O!OOppppppLLLdddOOOOp", &given.wrapped, cache_type(),
                             &given.cache, &PyTuple_Type, &given.plan, &given.key, &given.parameters,
                             &given.asynchronous, &given.typed, &given.ordered, &given.per_instance,
-                            &given.private_cache, &given.ttl, &given.tti, &given.negative_ttl,
-                            &given.jitter, &given.cost, &given.wait_timeout, &given.exceptions,
-                            &given.condition, &given.cost_function, &given.copy,
+                            &given.private_cache, &given.mapping, &given.ttl, &given.tti,
+                            &given.negative_ttl, &given.jitter, &given.cost, &given.wait_timeout,
+                            &given.exceptions, &given.condition, &given.cost_function, &given.copy,
                             &given.cache_none) != 0;
 }
 
@@ -270,7 +270,8 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->rules = new Rules();
         self->instances = new std::unordered_map<PyObject*, Instance>();
         CacheObject* const cache = as_cache(given.cache);
-        self->space = cache->store->open_space();
+        self->mapping = given.mapping != 0;
+        self->space = self->mapping ? cache->space : cache->store->open_space();
         self->salt = cache->store->salt(self->space);
         self->cache = as_cache(Py_NewRef(given.cache));
     } catch (...) {

@@ -52,6 +52,7 @@ struct FunctionObject {
     bool typed;
     bool ordered;
     bool per_instance;
+    bool mapping;  // its entries are those of the cache itself: get_or_load
     bool private_cache;
     // The rest.
     PyObject* wrapped;
@@ -92,12 +93,16 @@ enum class Keyed {
 
 // ---- function_load.cpp
 
-// How a load is to be made and kept: the function's own rules, unless a scope says otherwise.
+// How a load is to be made and kept: the function's own rules, unless the call or a scope says
+// otherwise.
 struct Terms {
     Life life;
     bool store = true;
     bool beside = false;  // a refresh: it replaces what is there
 };
+
+// The terms of a call, before any scope. False with an exception set.
+[[nodiscard]] bool terms_of(FunctionObject* self, const Call& call, Terms& terms);
 
 // One load on its way: what the end of its flight needs to know.
 struct Load {

@@ -133,6 +133,7 @@ def _decorate_plain(function: Any, given: dict[str, Any], *, per_instance: bool 
         bool(given["ordered"]),
         per_instance and not given["shared"],
         private,
+        False,
         options.life(given["ttl"], "ttl"),
         options.life(given["tti"], "tti"),
         options.life(given["negative_ttl"], "negative_ttl"),

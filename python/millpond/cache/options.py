@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from millpond.cache._types import Duration
 
 NO_LIMIT: Final = -1
+MISSING: Final = _engine.MISSING
 POLICIES: Final = ("lru", "lfu", "fifo", "sieve", "s3fifo")
 
 

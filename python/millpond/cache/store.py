@@ -51,7 +51,10 @@ class Cache(_engine.CacheBase):
         1
     """
 
-    __slots__ = ()
+    __slots__ = ("_async_loader", "_loader")
+
+    _loader: _engine.Function
+    _async_loader: _engine.Function
 
     def __new__(
         cls,
@@ -66,7 +69,7 @@ class Cache(_engine.CacheBase):
         on_removal: Callable[[Any, Any, str], object] | None = None,
         clock: _engine.ManualClock | None = None,
     ) -> Cache:
-        return super().__new__(
+        self = super().__new__(
             cls,
             options.count(max_entries, "max_entries"),
             options.size(max_bytes, "max_bytes"),
@@ -79,6 +82,65 @@ class Cache(_engine.CacheBase):
             clock,
             _seed(),
         )
+        self._loader = _make_loader(self, _load, asynchronous=False)
+        self._async_loader = _make_loader(self, _load_async, asynchronous=True)
+        return self
+
+    def get_or_load(
+        self,
+        key: Any,
+        loader: Callable[[Any], Any],
+        *,
+        ttl: Duration | None = options.UNSET,
+        tags: Iterable[str] | str = (),
+        cost: float = 0.0,
+    ) -> Any:
+        """The live value of `key`, or what `loader(key)` returns, stored.
+
+        Callers that miss at the same time make one load between them: threads and tasks of any
+        number of loops. An `async def` loader makes this an awaitable.
+
+        Args:
+            key: anything that can be a key.
+            loader: loader(key) -> value, plain or async.
+            ttl: the life of what is loaded, in place of the cache's own.
+            tags: a tag or several to invalidate by.
+            cost: dollars of a load.
+
+        Example:
+            >>> cache = Cache(max_entries=1000)
+            >>> cache.get_or_load("ada", str.upper)
+            'ADA'
+        """
+        given = options.MISSING if ttl is options.UNSET else ttl
+        code = getattr(loader, "__code__", None)
+        if code is None:
+            asynchronous = _is_async_callable(loader)
+        else:
+            asynchronous = bool(code.co_flags & _COROUTINE)
+        load = self._async_loader if asynchronous else self._loader
+        return load(key, loader, given, tags if isinstance(tags, str) else tuple(tags), cost)
+
+    def get_or_load_many(
+        self,
+        keys: Iterable[Any],
+        loader: Callable[[list[Any]], Mapping[Any, Any]],
+        *,
+        ttl: Duration | None = options.UNSET,
+        tags: Iterable[str] | str = (),
+    ) -> dict[Any, Any]:
+        """The live values of keys; one `loader(missing keys)` brings and stores the others.
+
+        What the loader leaves out of its mapping is left out of the result.
+        """
+        wanted = list(keys)
+        found = self.get_many(wanted)
+        missing = [key for key in wanted if key not in found]
+        if missing:
+            loaded = loader(missing)
+            self.set_many(loaded, ttl=ttl, tags=tags)
+            found.update((key, loaded[key]) for key in missing if key in loaded)
+        return found
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The live values of those keys that have one."""
@@ -151,6 +213,55 @@ class Cache(_engine.CacheBase):
         info = self.stats()
         bound = "" if info.maxsize is None else f" of {info.maxsize}"
         return f"<Cache {info.currsize}{bound} entries, {info.hits} hits, {info.misses} misses>"
+
+
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+
+
+def _load(key: Any, loader: Callable[[Any], Any], *_terms: Any) -> Any:
+    return loader(key)
+
+
+async def _load_async(key: Any, loader: Callable[[Any], Any], *_terms: Any) -> Any:
+    return await loader(key)
+
+
+def _is_async_callable(loader: Any) -> bool:
+    import inspect
+
+    call = getattr(loader, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(loader) or inspect.iscoroutinefunction(call)
+
+
+def _make_loader(cache: Cache, load: Any, *, asynchronous: bool) -> _engine.Function:
+    """The function behind get_or_load: its entries are the cache's own."""
+    plan = ((), (), 0, 0, True, True, set[str](), ())
+    function = _engine.Function(
+        load,
+        cache,
+        plan,
+        None,
+        {"asynchronous": asynchronous, "shared": True},
+        asynchronous,
+        True,
+        False,
+        False,
+        False,
+        True,
+        options.NO_LIMIT,
+        options.NO_LIMIT,
+        options.NO_LIMIT,
+        0.0,
+        0.0,
+        -1.0,
+        (Exception,),
+        None,
+        None,
+        None,
+        True,
+    )
+    vars(function)["__qualname__"] = "Cache.get_or_load"
+    return function
 
 
 def _matcher(glob: str | None, regex: str | re.Pattern[str] | None) -> Callable[[Any], object]:
