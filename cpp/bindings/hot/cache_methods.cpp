@@ -532,6 +532,8 @@ PyMethodDef g_methods[] = {
     method("_invalidate_prefix", cache_invalidate_prefix, METH_O, nullptr),
     method("_all_keys", cache_all_keys, METH_NOARGS, nullptr),
     method("_counters", cache_counters, METH_NOARGS, nullptr),
+    method("_dump", cache_dump, METH_O, nullptr),
+    method("_restore", cache_restore, METH_VARARGS, nullptr),
     method("_set_bounds", cache_set_bounds, METH_VARARGS, nullptr),
     method("_metadata_bytes", cache_metadata_bytes, METH_NOARGS, nullptr),
     {nullptr, nullptr, 0, nullptr},

@@ -15,6 +15,10 @@ namespace millpond::bindings {
 [[nodiscard]] int cache_assign(PyObject* self, PyObject* key, PyObject* value);
 [[nodiscard]] int cache_contains(PyObject* self, PyObject* key);
 [[nodiscard]] PyObject* cache_iterate(PyObject* self);
+// cache_snapshot.cpp: dump(wall clock in ns) -> bytes, restore(bytes, wall clock in ns) -> count.
+[[nodiscard]] PyObject* cache_dump(PyObject* self, PyObject* wall_clock);
+[[nodiscard]] PyObject* cache_restore(PyObject* self, PyObject* args);
+
 [[nodiscard]] PyMethodDef* cache_method_table() noexcept;
 
 }  // namespace millpond::bindings

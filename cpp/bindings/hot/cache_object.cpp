@@ -8,6 +8,7 @@
 #include "hot/key_object.hpp"
 #include "hot/negative.hpp"
 #include "hot/weigher.hpp"
+#include "millpond/base/crc64.hpp"
 #include "translate_error.hpp"
 
 namespace millpond::bindings {
@@ -412,6 +413,19 @@ void drain_removed(CacheObject* self) {
 }
 
 // ---- Tags
+
+cache::TagHash tag_hash(PyObject* text) noexcept {
+    Crc64 crc;
+    Py_ssize_t length = 0;
+    const char* bytes = PyUnicode_AsUTF8AndSize(text, &length);
+    if (bytes == nullptr) {  // Lone surrogates: their code units will do.
+        PyErr_Clear();
+        bytes = static_cast<const char*>(PyUnicode_DATA(text));
+        length = PyUnicode_GET_LENGTH(text) * PyUnicode_KIND(text);
+    }
+    crc.update(std::as_bytes(std::span(bytes, static_cast<std::size_t>(length))));
+    return mix64(crc.value());
+}
 
 bool tag_hashes(PyObject* tags, std::vector<cache::TagHash>& hashes) {
     if (PyUnicode_Check(tags)) {

@@ -206,9 +206,8 @@ inline void drain(CacheObject* self) {
 
 // ---- Tags
 
-[[nodiscard]] inline cache::TagHash tag_hash(PyObject* text) noexcept {
-    return mix64(static_cast<std::uint64_t>(PyObject_Hash(text)));
-}
+// The hash of a tag's text, the same in every process.
+[[nodiscard]] cache::TagHash tag_hash(PyObject* text) noexcept;
 // The hashes of an iterable of str, or of one str. False with an exception set.
 [[nodiscard]] bool tag_hashes(PyObject* tags, std::vector<cache::TagHash>& hashes);
 

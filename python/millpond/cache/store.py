@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from millpond import _engine
@@ -204,6 +205,29 @@ class Cache(_engine.CacheBase):
             return self._invalidate_prefix(prefix)
         matches = predicate or _matcher(glob, regex)
         return sum(self.delete(key) for key in self._all_keys() if matches(key))
+
+    def dump(self) -> bytes:
+        """A snapshot of the live entries whose key and value are both bytes; others are left out.
+
+        Example:
+            >>> cache = Cache()
+            >>> cache[b"key"] = b"value"
+            >>> other = Cache()
+            >>> other.restore(cache.dump()), other[b"key"]
+            (1, b'value')
+        """
+        return self._dump(time.time_ns())
+
+    def restore(self, snapshot: bytes) -> int:
+        """Store what `dump` wrote; returns how many entries were kept.
+
+        The time since the dump counts against each life.
+
+        Raises:
+            SnapshotError: the snapshot is foreign, cut off or damaged; nothing has changed.
+            UnsupportedError: it is of a later version.
+        """
+        return self._restore(snapshot, time.time_ns())
 
     def stats(self) -> _engine.CacheInfo:
         """Counts of this cache and of all functions that share it."""
