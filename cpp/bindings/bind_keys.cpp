@@ -10,18 +10,49 @@ namespace py = pybind11;
 namespace millpond::bindings {
 namespace {
 
-py::bytes fingerprint(py::handle value, bool typed, bool ordered) {
-    Fingerprint print;
-    PyObject* leaves = nullptr;
-    if (!fingerprint_value(value.ptr(), {typed, ordered}, print, &leaves)) {
-        throw py::error_already_set();
-    }
-    Py_XDECREF(leaves);
+PyObject* as_bytes(const Fingerprint& print) {
     char bytes[16];
     std::memcpy(bytes, &print.hi, 8);
     std::memcpy(bytes + 8, &print.lo, 8);
-    return py::bytes(bytes, sizeof bytes);
+    return PyBytes_FromStringAndSize(bytes, sizeof bytes);
 }
+
+// One option given by keyword; false with an exception set.
+bool read_option(PyObject* name, PyObject* given, KeyOptions& options) {
+    const int truth = PyObject_IsTrue(given);
+    if (truth < 0) return false;
+    if (PyUnicode_CompareWithASCIIString(name, "typed") == 0) {
+        options.typed = truth != 0;
+    } else if (PyUnicode_CompareWithASCIIString(name, "ordered") == 0) {
+        options.ordered = truth != 0;
+    } else {
+        PyErr_Format(PyExc_TypeError, "fingerprint() has no parameter %R", name);
+        return false;
+    }
+    return true;
+}
+
+// A function of the C-API's own kind: pybind11's call would cost a tenth of a large key.
+PyObject* fingerprint(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    if (count != 1) {
+        PyErr_Format(PyExc_TypeError, "fingerprint() takes one value, %zd were given", count);
+        return nullptr;
+    }
+    KeyOptions options;
+    for (Py_ssize_t i = 0; names != nullptr && i < PyTuple_GET_SIZE(names); ++i) {
+        if (!read_option(PyTuple_GET_ITEM(names, i), arguments[1 + i], options)) return nullptr;
+    }
+    KeyBuilder builder(options);
+    if (!builder.add(arguments[0])) return nullptr;
+    return as_bytes(builder.finish());
+}
+
+PyMethodDef raw_functions[] = {
+    method("fingerprint", &fingerprint, METH_FASTCALL | METH_KEYWORDS,
+           "fingerprint($module, value, /, *, typed=True, ordered=False)\n--\n\n"
+           "The 16 bytes that stand for a value within this process."),
+    {},
+};
 
 py::object opaque_leaves(py::handle value, bool typed, bool ordered) {
     Fingerprint print;
@@ -48,11 +79,7 @@ py::bytes call_fingerprint(const py::tuple& positional, const py::dict& named, b
     for (const auto& [name, value] : named) {
         if (!builder.add_named(name.ptr(), value.ptr())) throw py::error_already_set();
     }
-    const Fingerprint print = builder.finish();
-    char bytes[16];
-    std::memcpy(bytes, &print.hi, 8);
-    std::memcpy(bytes + 8, &print.lo, 8);
-    return py::bytes(bytes, sizeof bytes);
+    return py::reinterpret_steal<py::bytes>(as_bytes(builder.finish()));
 }
 
 py::bytes call_shared_key(const py::tuple& positional, const py::dict& named, bool typed,
@@ -84,8 +111,7 @@ void set_fingerprint_seed(const py::bytes& seed, bool portable) {
 }  // namespace
 
 void bind_keys(py::module_& m) {
-    m.def("fingerprint", &fingerprint, py::arg("value"), py::kw_only(), py::arg("typed") = true,
-          py::arg("ordered") = false, "The 16 bytes that stand for a value within this process.");
+    if (PyModule_AddFunctions(m.ptr(), raw_functions) != 0) throw py::error_already_set();
     m.def("opaque_leaves", &opaque_leaves, py::arg("value"), py::kw_only(), py::arg("typed") = true,
           py::arg("ordered") = false,
           "The parts of a value that its fingerprint knows by their hash only.");

@@ -41,7 +41,9 @@ inline bool Walker<Sink>::dict_of_few(PyObject* object, const TextPairs& few) {
     sink_.open(Tag::Dict, static_cast<std::size_t>(size));
     for (const TextPair& each : few) {
         sink_.text(each.key);
-        if (!value(each.mapped)) {
+        if (PyUnicode_CheckExact(each.mapped) && PyUnicode_IS_COMPACT_ASCII(each.mapped)) {
+            sink_.text(each.mapped);
+        } else if (!value(each.mapped)) {
             failure_.at_key(each.key);
             return false;
         }

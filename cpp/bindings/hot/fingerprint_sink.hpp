@@ -89,11 +89,12 @@ class FingerprintSink {
     }
 
   private:
-    static constexpr std::ptrdiff_t kBlocks = 192;
+    static constexpr std::ptrdiff_t kBlocks = 320;
     static constexpr std::ptrdiff_t kReserve = 64;  // what each message finds free, at least
     static constexpr unsigned kBig = 1;
     static constexpr unsigned kSummed = 1;
-    static constexpr std::size_t kCopied = 256;  // longer runs are hashed where they lie
+    static constexpr std::size_t kCopied = 512;       // longer runs are hashed where they lie
+    static constexpr std::ptrdiff_t kRunBlocks = 34;  // what the others take at most
 
     static constexpr std::uint64_t head(Tag tag, unsigned detail, std::size_t size) noexcept {
         return static_cast<std::uint64_t>(tag) | std::uint64_t{detail} << 8 |
@@ -112,15 +113,14 @@ class FingerprintSink {
 
     // One store of 16 bytes: read back as a whole, two of 8 bytes would stall the hasher.
     using Lane = std::uint64_t __attribute__((vector_size(16)));
-    void put(Lane lane) noexcept {
-        std::memcpy(next_, &lane, sizeof lane);
-        ++next_;
-    }
-    void copy(const void* from) noexcept {
+    static void put_at(Block* out, Lane lane) noexcept { std::memcpy(out, &lane, sizeof lane); }
+    static void copy_at(Block* out, const void* from) noexcept {
         Lane lane;
         std::memcpy(&lane, from, sizeof lane);
-        put(lane);
+        put_at(out, lane);
     }
+    void put(Lane lane) noexcept { put_at(next_++, lane); }
+    void copy(const void* from) noexcept { copy_at(next_++, from); }
     void push(std::uint64_t first, std::uint64_t second) noexcept {
         reserve(1);
         put(Lane{first, second});
@@ -165,52 +165,57 @@ class FingerprintSink {
                std::uint64_t{from[size - 1]} << 16;
     }
 
-    // Tag, detail and size, then the bytes.
+    // Tag, detail and size, then the bytes. What calls no function here needs no stack frame.
     void run(Tag tag, unsigned detail, const void* data, std::size_t size) noexcept {
-        reserve(static_cast<std::ptrdiff_t>(kCopied / 16) + 2);
-        if (size <= kCopied) {
-            short_run(tag, detail, data, size);
+        if (size > kCopied || buffer_ + kBlocks - next_ < kRunBlocks) [[unlikely]] {
+            slow_run(tag, detail, data, size);
             return;
         }
-        const auto* const from = static_cast<const std::uint8_t*>(data);
-        put(Lane{head(tag, detail, size), load64(from)});
-        long_tail(from + 8, from + size);
-    }
-
-    // REQUIRES: size <= kCopied, and room.
-    void short_run(Tag tag, unsigned detail, const void* data, std::size_t size) noexcept {
         const auto* const from = static_cast<const std::uint8_t*>(data);
         const std::uint64_t first = head(tag, detail, size);
+        Block* const out = next_;
         if (size <= 8) {
-            put(Lane{first, load_short(from, size)});
+            put_at(out, Lane{first, load_short(from, size)});
+            next_ = out + 1;
             return;
         }
-        put(Lane{first, load64(from)});
+        put_at(out, Lane{first, load64(from)});
         if (size <= 16) {
-            put(Lane{load64(from + size - 8), 0});
-        } else {
-            tail(from + 8, from + size);
+            put_at(out + 1, Lane{load64(from + size - 8), 0});
+            next_ = out + 2;
+            return;
         }
+        // The blocks but the last, which is read from the end of the run: it may repeat bytes of
+        // the block before it, and nothing is read beyond the run.
+        const std::size_t whole = (size - 9) / 16;
+        for (std::size_t i = 0; i < whole; i += 4) {
+            if (whole - i < 4) {
+                for (; i < whole; ++i) copy_at(out + 1 + i, from + 8 + 16 * i);
+                break;
+            }
+            copy_at(out + 1 + i, from + 8 + 16 * i);
+            copy_at(out + 2 + i, from + 24 + 16 * i);
+            copy_at(out + 3 + i, from + 40 + 16 * i);
+            copy_at(out + 4 + i, from + 56 + 16 * i);
+        }
+        copy_at(out + 1 + whole, from + size - 16);
+        next_ = out + 2 + whole;
     }
 
-    // Whole blocks; the last one is read from the end of the run, so it may repeat bytes of the
-    // block before it, and nothing is read beyond the run. REQUIRES: at least 9 bytes of tail, at
-    // least 17 of run, room for them.
-    void tail(const std::uint8_t* from, const std::uint8_t* end) noexcept {
-        Block* out = next_;
-        for (; end - from >= 16; from += 16) std::memcpy(out++, from, 16);
-        if (from != end) std::memcpy(out++, end - 16, 16);
-        next_ = out;
-    }
-
-    // The same for a run that is hashed where it lies.
-    __attribute__((noinline)) void long_tail(const std::uint8_t* from,
-                                             const std::uint8_t* end) noexcept {
+    // Makes room first, and hashes a long run where it lies.
+    __attribute__((noinline)) void slow_run(Tag tag, unsigned detail, const void* data,
+                                            std::size_t size) noexcept {
         flush();
-        const auto whole = static_cast<std::size_t>(end - from) / 16;
-        absorb(from, whole);
-        from += whole * 16;
-        if (from != end) copy(end - 16);
+        if (size <= kCopied) {
+            run(tag, detail, data, size);
+            return;
+        }
+        const auto* const from = static_cast<const std::uint8_t*>(data);
+        push(head(tag, detail, size), load64(from));
+        flush();
+        const std::size_t whole = (size - 9) / 16;
+        absorb(from + 8, whole);
+        copy(from + size - 16);
     }
 
     const BlockHasher& hasher_;

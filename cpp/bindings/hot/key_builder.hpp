@@ -26,7 +26,7 @@ namespace millpond::bindings {
 void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> seed,
                          HashLanes lanes);
 
-// The fingerprint of a call's arguments. Lives on the stack, one per call (about 4.5 KB, of which
+// The fingerprint of a call's arguments. Lives on the stack, one per call (about 7 KB, of which
 // little is touched); allocates only for opaque leaves and rarer types.
 // REQUIRES: the GIL throughout; every value stays alive until finish().
 class KeyBuilder {

@@ -42,17 +42,18 @@ class TextPairs {
     TextPairs& operator=(const TextPairs&) = delete;
 
     // Puts the pairs in order. False: it is not such a dict. REQUIRES: at most kFewPairs pairs.
-    [[nodiscard]] bool take(PyObject* dict) noexcept {
+    [[nodiscard]] __attribute__((always_inline)) bool take(PyObject* dict) noexcept {
         constexpr Py_ssize_t kOneByteCount = 0x80;
         PyObject *key = nullptr, *mapped = nullptr;
+        Py_ssize_t at = 0;
         TextPair* end = pairs_;
-        for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &mapped) != 0;) {
+        for (TextPair* const full = pairs_ + PyDict_GET_SIZE(dict); end != full; ++end) {
+            if (PyDict_Next(dict, &at, &key, &mapped) == 0) return false;
             if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key)) return false;
-            const TextPair added{key, mapped, reinterpret_cast<PyASCIIObject*>(key)->length};
-            if (added.length >= kOneByteCount) return false;
-            TextPair* place = end++;
-            for (; place != pairs_ && added < place[-1]; --place) *place = place[-1];
-            *place = added;
+            const Py_ssize_t length = reinterpret_cast<PyASCIIObject*>(key)->length;
+            if (length >= kOneByteCount) return false;
+            *end = TextPair{key, mapped, length};
+            if (end != pairs_ && length <= end[-1].length) sink(end);
         }
         end_ = end;
         return true;
@@ -73,6 +74,13 @@ class TextPairs {
     [[nodiscard]] const TextPair* end() const noexcept { return end_; }
 
   private:
+    // Moves the last pair down to its place.
+    void sink(TextPair* last) noexcept {
+        const TextPair added = *last;
+        for (; last != pairs_ && added < last[-1]; --last) *last = last[-1];
+        *last = added;
+    }
+
     void release() noexcept {
         for (const TextPair& each : *this) {
             Py_DECREF(each.key);

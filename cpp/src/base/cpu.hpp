@@ -30,6 +30,25 @@ namespace millpond::cpu {
 #endif
 }
 
+// Two AES rounds in one instruction, and the AVX2 registers that it needs, which the operating
+// system has to save too.
+[[nodiscard]] inline bool has_wide_aes() noexcept {
+#if defined(MILLPOND_X86_64)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!has_aes() || __get_cpuid(1, &a, &b, &c, &d) == 0) return false;
+    constexpr unsigned kOsxsave = 1U << 27, kAvx2 = 1U << 5, kVaes = 1U << 9;
+    if ((c & kOsxsave) == 0) return false;
+    unsigned saved = 0, high = 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    constexpr unsigned kVectorState = 6;  // SSE and AVX
+    if ((saved & kVectorState) != kVectorState) return false;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+    return (b & kAvx2) != 0 && (c & kVaes) != 0;
+#else
+    return false;
+#endif
+}
+
 // The SHA extensions of x86-64, with the SSSE3 and SSE4.1 that the code around them uses.
 [[nodiscard]] inline bool has_x86_sha() noexcept {
 #if defined(MILLPOND_X86_64)
