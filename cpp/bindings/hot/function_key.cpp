@@ -9,14 +9,27 @@ namespace {
 // The tag that all entries of an instance carry.
 [[nodiscard]] cache::TagHash instance_tag(std::uint64_t token) noexcept { return mix64(token); }
 
+// What a weak reference still refers to, or none.
+Ref referent(PyObject* reference) {
+    PyObject* found = nullptr;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyWeakref_GetRef(reference, &found) < 0) {
+        PyErr_Clear();
+    }
+#else
+    found = PyWeakref_GetObject(reference);
+    found = found == Py_None ? nullptr : Py_XNewRef(found);
+#endif
+    return Ref(found);
+}
+
 // Forgets an instance whose weak reference died. `pair` is (weak function, token).
 PyObject* forget_instance(PyObject* pair, PyObject*) {
-    PyObject* const function = PyWeakref_GetObject(PyTuple_GET_ITEM(pair, 0));
-    if (function == nullptr || function == Py_None) {
+    const Ref alive = referent(PyTuple_GET_ITEM(pair, 0));
+    if (!alive) {
         Py_RETURN_NONE;
     }
-    const Ref alive = Ref::share(function);
-    FunctionObject* const self = as_function(function);
+    FunctionObject* const self = as_function(alive.get());
     const std::uint64_t token = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pair, 1));
     Ref reference;
     for (auto at = self->instances->begin(); at != self->instances->end(); ++at) {
