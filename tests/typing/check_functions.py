@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, assert_type
 
-from millpond.cache._types import CacheInfo, with_cache
+from millpond import CacheInfo, with_cache
 
 
 class User:

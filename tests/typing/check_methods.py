@@ -6,7 +6,7 @@ mypy and pyright run over this file; it is never executed.
 
 from typing import Generic, TypeVar, assert_type
 
-from millpond.cache._types import CacheInfo, with_cache
+from millpond import CacheInfo, with_cache
 
 T = TypeVar("T")
 

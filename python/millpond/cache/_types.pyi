@@ -5,7 +5,7 @@ parameters of the function (ParamSpec) and its result, and lose `self` or `cls` 
 from an instance or a class, as functions do.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import timedelta
 from typing import (
     Any,
@@ -16,10 +16,12 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
-    final,
     overload,
     type_check_only,
 )
+
+from millpond._engine import CacheInfo as CacheInfo
+from millpond.cache.store import Cache
 
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
@@ -33,19 +35,6 @@ Duration: TypeAlias = float | timedelta | str
 # The coroutine of a call: what `async def` makes, and what asyncio.create_task takes.
 Call: TypeAlias = Coroutine[Any, Any, _R]
 Policy: TypeAlias = Literal["lru", "lfu", "fifo", "sieve", "s3fifo"]
-
-@final
-class CacheInfo(tuple[int, int, int | None, int]):
-    """Counts of one function. As a tuple it is functools' (hits, misses, maxsize, currsize)."""
-
-    @property
-    def hits(self) -> int: ...
-    @property
-    def misses(self) -> int: ...
-    @property
-    def maxsize(self) -> int | None: ...
-    @property
-    def currsize(self) -> int: ...
 
 @type_check_only
 class _Wrapper(Generic[_P]):
@@ -181,23 +170,23 @@ def with_cache(
     ttl: Duration | None = ...,
     tti: Duration | None = None,
     jitter: float = 0.0,
-    key: Callable[..., Hashable] | None = None,
+    key: Callable[..., Any] | None = None,
     ignore: Collection[str] = (),
     typed: bool = True,
     ordered: bool = False,
     namespace: str | None = None,
     version: str | int = 1,
-    tags: Collection[str] | Callable[..., Iterable[str]] = (),
-    condition: Callable[[Any], bool] | None = None,
+    tags: Collection[str] = (),
+    condition: Callable[[Any], object] | None = None,
     cache_none: bool = True,
     negative_ttl: Duration | None = None,
     exceptions: type[Exception] | tuple[type[Exception], ...] = ...,
-    policy: Policy = "s3fifo",
-    cache: object | None = None,
+    policy: Policy = ...,
+    cache: Cache | None = None,
     max_entries: int | None = ...,
-    max_bytes: int | None = ...,
+    max_bytes: int | str | None = ...,
     weigher: Callable[[Any], int] | None = None,
-    cost: float | Callable[..., float] | None = None,
+    cost: float | Callable[[Any], float] | None = None,
     copy: bool | Callable[[Any], Any] = False,
     shared: bool = False,
     wait_timeout: Duration | None = None,
