@@ -4,6 +4,7 @@ Kept by hand: the raw C-API types carry no signatures that a generator could rea
 compares it with the built extension.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from datetime import timedelta
@@ -57,6 +58,9 @@ class CacheInfo(tuple[int, int, int | None, int]):
     n_sequence_fields: Final = 4
     n_unnamed_fields: Final = 0
     __match_args__: Final = ("hits", "misses", "maxsize", "currsize")
+    if sys.version_info >= (3, 13):
+        def __replace__(self, **changes: Any) -> Self: ...
+
     @property
     def hits(self) -> int: ...
     @property

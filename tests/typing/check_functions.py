@@ -141,7 +141,8 @@ def key_of(user_id: int) -> int:
 
 def check_options() -> None:
     with_cache(ttl="10m", tti=5, jitter=0.1, policy="lru", typed=False, max_bytes=None)
-    with_cache(tags=tags_of, key=key_of)
+    with_cache(tags=("user:{user_id}",), key=key_of)
+    with_cache(tags=tags_of)  # type: ignore[call-overload]
     with_cache(exceptions=(KeyError, OSError), negative_ttl=1, weigher=len, cost=0.01, copy=True)
     with_cache(policy="lifo")  # type: ignore[call-overload]
     with_cache(ttl=[60])  # type: ignore[call-overload]

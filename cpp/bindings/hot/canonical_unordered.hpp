@@ -11,6 +11,7 @@
 
 #include "hot/canonical_builtins.hpp"
 #include "hot/canonical_walker.hpp"
+#include "hot/fingerprint_sink.hpp"
 
 namespace millpond::bindings {
 
