@@ -177,7 +177,7 @@ PyObject* cache_set(PyObject* object, PyObject* const* args, Py_ssize_t count, P
     if (!two_arguments("set", count) ||
         !read_set_options(self, "set", args + count, kwnames, options) ||
         !key_of(args[0], self->space, self->salt, true, true, key) ||
-        !store_value(self, key, args[1], options.life, options.tags, &kept)) {
+        !store_value(self, key, self->space, args[1], options.life, options.tags, &kept)) {
         return nullptr;
     }
     return PyBool_FromLong(kept);
@@ -196,7 +196,7 @@ PyObject* store_absent(CacheObject* self, PyObject* object, PyObject* value, con
         return there;
     }
     self->store->miss(found.key.ref);
-    if (!store_value(self, found.key, value, options.life, options.tags, kept)) {
+    if (!store_value(self, found.key, self->space, value, options.life, options.tags, kept)) {
         return nullptr;
     }
     return nullptr;
@@ -275,7 +275,8 @@ PyObject* add_amount(CacheObject* self, PyObject* key, PyObject* amount, const O
             return nullptr;
         }
         // The life goes on: only the first increment sets it.
-        const Instant deadline = entry.deadline;
+        const Instant deadline = self->store->hard_deadline(found.slot);
+        kept_options.life.tti = self->store->idle(found.slot);
         kept_options.life.ttl = deadline == kNever ? kForEver : deadline - store_now(self);
         kept_options.life.jitter = 0;
         self->store->tags().for_each(
@@ -283,8 +284,8 @@ PyObject* add_amount(CacheObject* self, PyObject* key, PyObject* amount, const O
     }
     Ref sum(before ? PyNumber_Add(before.get(), amount) : Py_NewRef(amount));
     bool kept = false;
-    if (!sum ||
-        !store_value(self, found.key, sum.get(), kept_options.life, kept_options.tags, &kept)) {
+    if (!sum || !store_value(self, found.key, self->space, sum.get(), kept_options.life,
+                             kept_options.tags, &kept)) {
         return nullptr;
     }
     return sum.release();
@@ -623,7 +624,7 @@ int cache_assign(PyObject* object, PyObject* key, PyObject* value) {
     bool kept = false;
     const Life life{self->ttl, self->tti, self->jitter, 0};
     return key_of(key, self->space, self->salt, true, true, made) &&
-                   store_value(self, made, value, life, {}, &kept)
+                   store_value(self, made, self->space, value, life, {}, &kept)
                ? 0
                : -1;
 }

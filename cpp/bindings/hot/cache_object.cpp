@@ -355,8 +355,8 @@ void mark_collectable(CacheObject* self, Slot slot) {
     bits[slot / 64] = seen ? bits[slot / 64] | bit : bits[slot / 64] & ~bit;
 }
 
-bool store_value(CacheObject* self, CacheKey& key, PyObject* value, const Life& life,
-                 std::span<const cache::TagHash> tags, bool* kept) {
+bool store_value(CacheObject* self, CacheKey& key, const SpaceId& home, PyObject* value,
+                 const Life& life, std::span<const cache::TagHash> tags, bool* kept) {
     std::uint64_t weight = 0;
     if (!check_cacheable(value) || !weigh_entry(self, key, value, weight)) {
         return false;
@@ -366,6 +366,10 @@ bool store_value(CacheObject* self, CacheKey& key, PyObject* value, const Life& 
     const Slot existing = look_up(self, key, now);
     if (existing == kFailed) {
         return false;
+    }
+    if (key.ref.space != home) {
+        *kept = false;
+        return true;
     }
     try {
         const cache::Put put =

@@ -190,8 +190,10 @@ struct Life {
                                std::uint64_t& weight);
 [[nodiscard]] cache::Keep keep_for(CacheObject* self, const Life& life, std::uint64_t weight,
                                    Instant now) noexcept;
-// Stores `value` under `key`; returns the outcome, or false with an exception set. Drains.
-[[nodiscard]] bool store_value(CacheObject* self, CacheKey& key, PyObject* value, const Life& life,
+// Stores `value` under `key`; returns the outcome, or false with an exception set. `home` is where
+// the owner of the key keeps its space: what a weigher clears meanwhile is not stored. Drains.
+[[nodiscard]] bool store_value(CacheObject* self, CacheKey& key, const SpaceId& home,
+                               PyObject* value, const Life& life,
                                std::span<const cache::TagHash> tags, bool* kept);
 // Marks the slot for the collector if its value or key can be part of a cycle.
 void mark_collectable(CacheObject* self, Slot slot);

@@ -89,7 +89,7 @@ bool restore_record(CacheObject* self, const SnapshotRecord& record, Nanos elaps
     const Ref value = bytes(record.value);
     CacheKey key;
     return object && value && key_of(object.get(), self->space, self->salt, true, true, key) &&
-           store_value(self, key, value.get(), life, tags, kept);
+           store_value(self, key, self->space, value.get(), life, tags, kept);
 }
 
 }  // namespace

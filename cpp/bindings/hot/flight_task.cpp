@@ -8,6 +8,7 @@
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
 #include "hot/loops.hpp"
+#include "hot/weigher.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -71,7 +72,14 @@ bool end_with_exception(DriverObject* driver) {
 
 void end_with_value(DriverObject* driver, PyObject* value) {
     Ref flight = take_flight(driver);
-    if (flight) {
+    if (!flight) {
+        return;
+    }
+    // All waiters are handed the same object, and an iterator serves only one of them.
+    if (!check_cacheable(value)) {
+        const Ref refusal(take_raised());
+        flight_fail(reinterpret_cast<FlightObject*>(flight.get()), refusal.get());
+    } else {
         flight_land(reinterpret_cast<FlightObject*>(flight.get()), value);
     }
 }

@@ -23,21 +23,21 @@ Ref referent(PyObject* reference) {
     return Ref(found);
 }
 
-// Forgets an instance whose weak reference died. `pair` is (weak function, token).
-PyObject* forget_instance(PyObject* pair, PyObject*) {
-    const Ref alive = referent(PyTuple_GET_ITEM(pair, 0));
+// Forgets an instance whose weak reference died. `record` is (weak function, token, the address that
+// the instance had), so that the death of one of many instances costs no search.
+PyObject* forget_instance(PyObject* record, PyObject*) {
+    const Ref alive = referent(PyTuple_GET_ITEM(record, 0));
     if (!alive) {
         Py_RETURN_NONE;
     }
     FunctionObject* const self = as_function(alive.get());
-    const std::uint64_t token = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pair, 1));
+    const std::uint64_t token = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(record, 1));
+    const auto found = self->instances->find(
+        static_cast<PyObject*>(PyLong_AsVoidPtr(PyTuple_GET_ITEM(record, 2))));
     Ref reference;
-    for (auto at = self->instances->begin(); at != self->instances->end(); ++at) {
-        if (at->second.token == token) {
-            reference = std::move(at->second.reference);
-            self->instances->erase(at);
-            break;
-        }
+    if (found != self->instances->end() && found->second.token == token) {
+        reference = std::move(found->second.reference);
+        self->instances->erase(found);
     }
     self->cache->store->invalidate(instance_tag(token));
     drain(self->cache);
@@ -55,8 +55,10 @@ bool instance_token(FunctionObject* self, PyObject* instance, std::uint64_t& tok
     }
     token = mix64(self->salt ^ ++self->next_token) | 1;
     const Ref weak(PyWeakref_NewRef(as_object(self), nullptr));
-    const Ref pair(weak ? Py_BuildValue("(OK)", weak.get(), token) : nullptr);
-    const Ref callback(pair ? PyCFunction_New(&g_forget, pair.get()) : nullptr);
+    const Ref address(PyLong_FromVoidPtr(instance));
+    const Ref record(weak && address ? Py_BuildValue("(OKO)", weak.get(), token, address.get())
+                                     : nullptr);
+    const Ref callback(record ? PyCFunction_New(&g_forget, record.get()) : nullptr);
     if (!callback) {
         return false;
     }
@@ -159,6 +161,27 @@ Keyed key_mapping(FunctionObject* self, const Call& call, CacheKey& key, Tags* t
     return tags == nullptr || tag_hashes(call.args[3], *tags) ? Keyed::Yes : Keyed::Failed;
 }
 
+// The token of the instance that a method is called on; 0 for any other call. False with an
+// exception set, or without one where the instance is missing.
+bool owner_token(FunctionObject* self, const BoundCall& bound, std::uint64_t& token) {
+    if (!self->per_instance || self->key_function != nullptr) {
+        return true;
+    }
+    return !bound.values().empty() && instance_token(self, bound.values()[0], token);
+}
+
+bool render_tags(const CallPlan& plan, const BoundCall& bound, std::uint64_t token, Tags& tags) {
+    for (const std::vector<TagPart>& tag : plan.tags) {
+        if (!render_tag(tag, bound.values(), tags)) {
+            return false;
+        }
+    }
+    if (token != 0) {
+        tags.push_back(instance_tag(token));
+    }
+    return true;
+}
+
 }  // namespace
 
 bool terms_of(FunctionObject* self, const Call& call, Terms& terms) {
@@ -183,29 +206,25 @@ Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags
         return Keyed::No;
     }
     std::uint64_t token = 0;
-    if (self->per_instance && self->key_function == nullptr) {
-        if (bound.values().empty()) {
-            return Keyed::No;
-        }
-        if (!instance_token(self, bound.values()[0], token)) {
-            return Keyed::Failed;
-        }
+    if (!owner_token(self, bound, token)) {
+        return PyErr_Occurred() == nullptr ? Keyed::No : Keyed::Failed;
     }
     if (self->key_function != nullptr ? !key_by_function(self, call, key)
                                       : !key_by_values(self, bound, token, key)) {
         return Keyed::Failed;
     }
-    if (tags != nullptr) {
-        for (const std::vector<TagPart>& tag : plan.tags) {
-            if (!render_tag(tag, bound.values(), *tags)) {
-                return Keyed::Failed;
-            }
-        }
-        if (token != 0) {
-            tags->push_back(instance_tag(token));
-        }
+    return tags == nullptr || render_tags(plan, bound, token, *tags) ? Keyed::Yes : Keyed::Failed;
+}
+
+bool call_tags(FunctionObject* self, const Call& call, Tags& tags) {
+    if (self->mapping) {
+        return tag_hashes(call.args[3], tags);
     }
-    return Keyed::Yes;
+    const CallPlan& plan = plan_of(self);
+    BoundCall bound;
+    std::uint64_t token = 0;
+    return bound.bind(plan, call) == BoundCall::Outcome::Bound && owner_token(self, bound, token) &&
+           render_tags(plan, bound, token, tags);
 }
 
 }  // namespace millpond::bindings

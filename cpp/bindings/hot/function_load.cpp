@@ -16,7 +16,7 @@ namespace {
 }
 
 [[nodiscard]] cache::Counters& counters(FunctionObject* self) noexcept {
-    return self->cache->store->counters(self->space);
+    return self->cache->store->counters(space_of(self));
 }
 
 // The dollars that a loaded value cost; what a cost function raises is reported, and costs nothing.
@@ -171,6 +171,7 @@ PyObject* hand_out(const FunctionObject* self, PyObject* value) {
 }
 
 FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags) {
+    load->started = store_now(self->cache);
     FlightObject* const flight =
         flight_lead(as_object(self), settle_load, LoadTicket{.extra = load});
     if (flight == nullptr) {
@@ -178,6 +179,21 @@ FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags) {
             delete load;
         }
         return nullptr;
+    }
+    // Rendering tags, comparing keys and the collector may have run code that began the same load, or
+    // stored its value: two entries of one key must never be found, so this one then runs beside it.
+    const Slot there = load->beside ? kNoSlot : look_up(self->cache, load->key, load->started);
+    load->beside |= there != kNoSlot;
+    if (there == kFailed) {
+        flight_abandon(flight);
+        Py_DECREF(as_object(flight));
+        return nullptr;
+    }
+    if (load->key.ref.space != space_of(self)) {
+        // The same code cleared the function: what started before that is stored nowhere.
+        load->key.ref.space = space_of(self);
+        load->store = false;
+        load->beside = true;
     }
     try {
         load->entry = self->cache->store->begin(
@@ -190,7 +206,6 @@ FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags) {
     }
     own_key(load->key);
     Py_INCREF(as_object(flight));
-    load->started = store_now(self->cache);
     return flight;
 }
 
@@ -261,8 +276,7 @@ Tags tags_for(FunctionObject* self, const Call& call, bool* failed) {
     Tags tags;
     *failed = false;
     if (!plan_of(self).tags.empty() || self->per_instance || self->mapping) {
-        CacheKey same;
-        *failed = key_call(self, call, same, &tags) != Keyed::Yes;
+        *failed = !call_tags(self, call, tags);
     }
     return tags;
 }

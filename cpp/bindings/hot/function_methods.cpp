@@ -133,8 +133,14 @@ PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count
     CacheKey key;
     Tags tags;
     bool kept = false;
-    if (!key_arguments(self, call, key, &tags) ||
-        !store_value(self->cache, key, args[0], self->rules->life, tags, &kept)) {
+    if (!key_arguments(self, call, key, &tags)) {
+        return nullptr;
+    }
+    // With copy= the caller's object stays the caller's, as it does with a value that was loaded.
+    const Ref value(self->rules->copy ? PyObject_CallOneArg(self->rules->copy.get(), args[0])
+                                      : Py_NewRef(args[0]));
+    if (!value ||
+        !store_value(self->cache, key, self->space, value.get(), self->rules->life, tags, &kept)) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -247,6 +253,10 @@ PyObject* call_identity(FunctionObject* self, const Call& call) {
     CacheKey key;
     if (!key_arguments(self, call, key, nullptr)) {
         return nullptr;
+    }
+    if (key.kind() == KeyKind::Leaves) {
+        // The key word is the address of this very key object; what it holds is the same each time.
+        return fingerprint_bytes(reinterpret_cast<KeyObject*>(key.ref.word)->print);
     }
     return fingerprint_bytes({key.ref.word, key.ref.hash});
 }

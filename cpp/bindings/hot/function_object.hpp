@@ -72,6 +72,10 @@ struct FunctionObject {
 [[nodiscard]] inline const CallPlan& plan_of(const FunctionObject* self) noexcept {
     return **self->plan;
 }
+// Where its entries are now: clear() moves on to another space.
+[[nodiscard]] inline SpaceId space_of(const FunctionObject* self) noexcept {
+    return self->mapping ? self->cache->space : self->space;
+}
 [[nodiscard]] PyTypeObject* function_type() noexcept;
 [[nodiscard]] int init_function(PyObject* module);
 
@@ -90,6 +94,8 @@ enum class Keyed {
 };
 // The key of a call, and the tags of what it will store unless `tags` is null.
 [[nodiscard]] Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags);
+// The tags alone, of a call that has a key: `key=` is not asked again. False with an exception set.
+[[nodiscard]] bool call_tags(FunctionObject* self, const Call& call, Tags& tags);
 
 // ---- function_load.cpp
 

@@ -168,6 +168,13 @@ class StoreCore {
     Put put(const KeyRef& key, Slot existing, Word value, const Keep& keep,
             std::span<const TagHash> tags, Instant now);
 
+    // The idle rule of an entry, zero for none, and the deadline that its use cannot move.
+    [[nodiscard]] Nanos idle(Slot slot) const noexcept {
+        return slot < idle_.reserved() ? idle_[slot] : Nanos::zero();
+    }
+    [[nodiscard]] Instant hard_deadline(Slot slot) const noexcept {
+        return idle(slot) > Nanos::zero() ? hard_[slot] : entries_[slot].deadline;
+    }
     // Changes the deadline and idle rule of a resident entry.
     void touch(Slot slot, Instant deadline, Nanos idle, Instant now);
 
