@@ -61,11 +61,12 @@ PyMethodDef g_functions[] = {
 
 bool read_control(Control& control) {
     PyObject* found = nullptr;
-    if (g_variable == nullptr || PyContextVar_Get(g_variable, Py_None, &found) < 0) {
+    // No default given: the variable's own says that MILLPOND_DISABLED is set.
+    if (g_variable == nullptr || PyContextVar_Get(g_variable, nullptr, &found) < 0) {
         return false;
     }
     const Ref scope(found);
-    if (scope.get() == Py_None) {
+    if (!scope || scope.get() == Py_None) {
         return false;
     }
     bool has_max_age = false;
