@@ -182,7 +182,20 @@ PyMemberDef g_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 
+// What isinstance() and inspect.isfunction() ask: frameworks tell functions from other callables by
+// it (Starlette takes what is no function for an ASGI application), and help() too.
+PyObject* function_class(PyObject* object, void*) {
+    PyObject* const function_class = as_object(&PyFunction_Type);
+    PyObject* const wrapped = as_function(object)->wrapped;
+    const int plain = wrapped == nullptr ? 0 : PyObject_IsInstance(wrapped, function_class);
+    if (plain < 0) {
+        return nullptr;
+    }
+    return Py_NewRef(plain == 1 ? function_class : as_object(Py_TYPE(object)));
+}
+
 PyGetSetDef g_getset[] = {
+    {"__class__", function_class, nullptr, nullptr, nullptr},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
