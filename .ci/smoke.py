@@ -18,3 +18,16 @@ missing = {"py.typed", "_engine.pyi"} - set(typed)
 assert not missing, f"the archive lacks {missing}"
 command = Path(sys.executable).parent / "millpond"
 subprocess.run([command, "--help"], check=True, stdout=subprocess.DEVNULL)
+
+
+@millpond.with_cache(ttl="10m", max_bytes="1MiB")
+def double(number: int) -> int:
+    return 2 * number
+
+
+assert [double(4), double(number=4)] == [8, 8]
+assert double.cache_info()[:2] == (1, 1), double.cache_info()
+cache = millpond.Cache(max_entries=2, policy="lru")
+for number in range(3):
+    cache[number] = number
+assert sorted(cache) == [1, 2], cache.keys()
