@@ -58,7 +58,7 @@ Verdict judge(FunctionObject* self, const Call& call, const Control& control, Ca
         return {Verdict::Join, nullptr, flight};
     }
     const Nanos age = cache->store->age((*cache->store)[slot], now);
-    if (age > control.max_age) {
+    if (control.max_age == Nanos::zero() || age > control.max_age) {
         count_miss(self, control, shown.get(), cache::MissReason::Stale);
         terms.beside = true;
         return {Verdict::Lead};

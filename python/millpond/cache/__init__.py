@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from millpond._engine import CacheInfo
 from millpond.cache.control import CallRecord, cache_control, disabled, observe
-from millpond.cache.store import Cache
+from millpond.cache.store import Cache, default_cache
 
 if TYPE_CHECKING:
     from millpond.cache._types import with_cache
@@ -16,6 +16,7 @@ __all__ = [
     "CacheInfo",
     "CallRecord",
     "cache_control",
+    "default_cache",
     "disabled",
     "observe",
     "with_cache",

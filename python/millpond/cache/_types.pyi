@@ -180,7 +180,7 @@ def with_cache(
     condition: Callable[[Any], object] | None = None,
     cache_none: bool = True,
     negative_ttl: Duration | None = None,
-    exceptions: type[Exception] | tuple[type[Exception], ...] = ...,
+    exceptions: type[BaseException] | tuple[type[BaseException], ...] = ...,
     policy: Policy = ...,
     cache: Cache | None = None,
     max_entries: int | None = ...,

@@ -136,7 +136,8 @@ def cache_control(
         no_store: store nothing that is loaded.
         refresh: load and replace, as `no_cache` does; both count as misses of reason `bypass`.
         ttl: the life of what is stored, in place of the function's own.
-        max_age: take no value that was stored longer ago; such a miss has the reason `stale`.
+        max_age: take no value that was stored longer ago; 0 takes none. Such a miss has the
+            reason `stale`.
 
     Raises:
         ConfigurationError: a duration is not one.
@@ -154,7 +155,9 @@ def cache_control(
         if wanted:
             changes[name] = True
     for name, life in (("ttl", ttl), ("max_age", max_age)):
-        if life is not None:
+        if name == "max_age" and life == 0:
+            changes[name] = 0
+        elif life is not None:
             changes[name] = _engine.life_nanos(life, name)
     return Scope(changes)
 

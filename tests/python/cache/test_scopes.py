@@ -70,6 +70,9 @@ def test_ttl_and_max_age_hold_for_the_block(kind: str) -> None:
         f(2)
     assert f.calls == 4
     assert f.cached.cache_info().miss_reasons["stale"] == 1
+    with mp.cache_control(max_age=0):
+        f(2)
+    assert f.calls == 5
 
 
 def test_scopes_nest_and_the_inner_one_adds_to_the_outer() -> None:
