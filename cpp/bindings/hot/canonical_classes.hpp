@@ -61,8 +61,12 @@ bool Walker<Sink>::opaque(PyObject* object) {
 }
 
 template <typename Sink>
-void Walker<Sink>::name(const TypeInfo& info) {
+void Walker<Sink>::name(const TypeInfo& info, PyObject* object) {
     sink_.bytes(Tag::Str, info.name.data(), info.name.size());
+    if constexpr (Sink::kInProcess) {
+        // Two calls of the function that makes it make two classes of one name.
+        if (info.local) leaves_.push_back(Ref::share(reinterpret_cast<PyObject*>(Py_TYPE(object))));
+    }
 }
 
 // One attribute by name; Unset if the object has none.
@@ -99,7 +103,7 @@ bool Walker<Sink>::field(PyObject* object, PyObject* field_name) {
 template <typename Sink>
 bool Walker<Sink>::enumeration(PyObject* object, const TypeInfo& info) {
     sink_.unit(Tag::Enum);
-    name(info);
+    name(info, object);
     bool failed = false;
     const Ref member = optional_attribute(object, "_name_", failed);
     if (failed) return false;
@@ -111,7 +115,7 @@ bool Walker<Sink>::enumeration(PyObject* object, const TypeInfo& info) {
 template <typename Sink>
 bool Walker<Sink>::dataclass(PyObject* object, const TypeInfo& info) {
     sink_.open(Tag::Record, info.fields.size());
-    name(info);
+    name(info, object);
     for (const Ref& each : info.fields) {
         sink_.text(each.get());
         if (!field(object, each.get())) return false;
@@ -122,7 +126,7 @@ bool Walker<Sink>::dataclass(PyObject* object, const TypeInfo& info) {
 template <typename Sink>
 bool Walker<Sink>::named_tuple(PyObject* object, const TypeInfo& info) {
     sink_.open(Tag::NamedTuple, info.fields.size());
-    name(info);
+    name(info, object);
     for (const Ref& each : info.fields) sink_.text(each.get());
     return tuple(object);
 }
@@ -136,7 +140,7 @@ bool Walker<Sink>::pydantic(PyObject* object, const TypeInfo& info) {
     const Ref values = optional_attribute(object, "__dict__", failed);
     if (failed) return false;
     sink_.open(Tag::Pydantic, info.fields.size());
-    name(info);
+    name(info, object);
     for (const Ref& each : info.fields) {
         sink_.text(each.get());
         const int set =
@@ -163,7 +167,7 @@ bool Walker<Sink>::pydantic(PyObject* object, const TypeInfo& info) {
 template <typename Sink>
 bool Walker<Sink>::subclass(PyObject* object, const TypeInfo& info) {
     sink_.open(Tag::Subclass, info.slots.size());
-    name(info);
+    name(info, object);
     if (!content(object, info)) return false;
     for (const Ref& slot : info.slots) {
         auto* const owner = reinterpret_cast<PyObject*>(Py_TYPE(object));

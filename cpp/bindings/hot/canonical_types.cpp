@@ -253,6 +253,7 @@ std::shared_ptr<const TypeInfo> describe(PyTypeObject* type) {
     auto info = std::make_shared<TypeInfo>();
     const TypeName name = type_name(type);
     info->name = name.module + ":" + name.qualname;
+    info->local = name.qualname.find("<locals>") != std::string::npos;
     if (describe_numpy(type, *info)) return info;
     if (describe_by_fields(type, *info)) {
         if (info->kind == Kind::Enum || !has_builtin_content(type)) return info;

@@ -64,6 +64,7 @@ struct TypeName {
 struct TypeInfo {
     Kind kind = Kind::Opaque;
     bool subclass = false;    // of the type that `kind` stands for: its name counts
+    bool local = false;       // made inside a function: others may have the same name
     std::string name;         // "module:qualname"
     std::vector<Ref> fields;  // field names (str), in order
     std::vector<Ref> slots;   // member descriptors of __slots__, for subclasses

@@ -145,7 +145,7 @@ class Walker {
     [[nodiscard]] bool pydantic(PyObject* object, const TypeInfo& info);
     [[nodiscard]] bool field(PyObject* object, PyObject* name);
     [[nodiscard]] bool attribute(PyObject* object, const char* name);
-    void name(const TypeInfo& info);
+    void name(const TypeInfo& info, PyObject* object);
 
     // canonical_library.hpp
     [[nodiscard]] bool library_content(PyObject* object, Kind kind);

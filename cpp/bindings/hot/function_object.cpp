@@ -317,9 +317,24 @@ int init_function(PyObject* module) {
     return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "Function", as_object(g_type));
 }
 
-PyObject* function_set_name(PyObject* object, PyObject* const*, Py_ssize_t) {
+PyObject* function_set_name(PyObject* object, PyObject* const* args, Py_ssize_t count) {
     FunctionObject* const self = as_function(object);
-    // A class body has just bound the function: from now on its first argument is an instance.
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "__set_name__() takes a class and a name");
+        return nullptr;
+    }
+    // A class body has bound the function. One that was made there has an instance as its first
+    // argument from now on; one from elsewhere is called in its old way too, and stays as it was.
+    const Ref owner(PyObject_GetAttrString(args[0], "__qualname__"));
+    const Ref home(owner ? PyUnicode_FromFormat("%U.", owner.get()) : nullptr);
+    const Ref own(home ? PyObject_GetAttrString(object, "__qualname__") : nullptr);
+    if (!own || !PyUnicode_Check(own.get())) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    if (PyUnicode_Tailmatch(own.get(), home.get(), 0, PY_SSIZE_T_MAX, -1) != 1) {
+        Py_RETURN_NONE;
+    }
     const Ref shared(PyObject_GetItem(self->parameters, Ref(PyUnicode_FromString("shared")).get()));
     if (!shared) {
         return nullptr;

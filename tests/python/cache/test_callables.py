@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
+import enum
 import functools
 import inspect
 import operator
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -102,8 +104,6 @@ def test_instances_that_are_equal_have_entries_of_their_own() -> None:
 
 
 def test_shared_keys_an_instance_by_its_fields() -> None:
-    import dataclasses
-
     made: list[int] = []
 
     @dataclasses.dataclass
@@ -168,6 +168,62 @@ def test_two_classes_of_one_name_share_no_entries() -> None:
     for _ in range(2):
         for n, one in enumerate(classes):
             assert (number_of(one), number_in([one]), one.of_class(), one.below()) == (n, n, n, n)
+
+
+def test_instances_of_two_local_classes_share_no_entries() -> None:
+    def make(n: int) -> list[Any]:
+        @dataclasses.dataclass(frozen=True)
+        class Record:
+            x: int = 1
+
+            def number(self) -> int:
+                return n
+
+        class Text(str):
+            def number(self) -> int:
+                return n
+
+        class Pair(NamedTuple):
+            a: int = 1
+
+            def number(self) -> int:
+                return n
+
+        class Colour(enum.Enum):
+            RED = 1
+
+            def number(self) -> int:
+                return n
+
+        return [Record(), Text("a"), Pair(), Colour.RED]
+
+    @mp.with_cache
+    def number(value: Any) -> int:
+        return int(value.number())
+
+    @mp.with_cache
+    def number_in(values: dict[str, Any]) -> int:
+        return int(values["a"].number())
+
+    made = [make(n) for n in range(3)]
+    for _ in range(2):
+        for n, values in enumerate(made):
+            assert [number(value) for value in values] == [n] * 4
+            assert [number_in({"a": value}) for value in values] == [n] * 4
+    assert number.cache_info()[:2] == (12, 12)
+
+
+@mp.with_cache
+def from_elsewhere(x: int) -> int:
+    return x
+
+
+class Borrower:
+    borrowed = from_elsewhere
+
+
+def test_a_function_that_a_class_borrows_stays_callable_as_it_was() -> None:
+    assert Borrower.borrowed(5) == from_elsewhere(5) == 5
 
 
 def test_two_closures_share_no_entries() -> None:
