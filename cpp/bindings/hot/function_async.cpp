@@ -25,6 +25,7 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     load->life = terms.life;
     load->store = terms.store;
     load->beside = terms.beside;
+    load->seen = terms.seen;
     FlightObject* const flight = open_flight(self, load, tags);
     if (flight == nullptr) {
         return Start::Error;

@@ -182,7 +182,8 @@ FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags) {
     }
     // Rendering tags, comparing keys and the collector may have run code that began the same load, or
     // stored its value: two entries of one key must never be found, so this one then runs beside it.
-    const Slot there = load->beside ? kNoSlot : look_up(self->cache, load->key, load->started);
+    const bool known = load->beside || load->seen == self->cache->store->mutations();
+    const Slot there = known ? kNoSlot : look_up(self->cache, load->key, load->started);
     load->beside |= there != kNoSlot;
     if (there == kFailed) {
         flight_abandon(flight);
@@ -246,6 +247,7 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, cons
     load.life = terms.life;
     load.beside = terms.beside;
     load.store = terms.store;
+    load.seen = terms.seen;
     FlightObject* const flight = open_flight(self, &load, tags);
     if (flight == nullptr) {
         return nullptr;
@@ -311,6 +313,7 @@ Verdict decide(FunctionObject* self, const Call& call, CacheKey& key, Terms& ter
     if (slot != kNoSlot) {
         return {Verdict::Join, nullptr, join_load(self, slot)};
     }
+    terms.seen = cache->store->mutations();
     return {Verdict::Lead};
 }
 

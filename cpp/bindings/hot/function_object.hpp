@@ -105,6 +105,8 @@ struct Terms {
     Life life;
     bool store = true;
     bool beside = false;  // a refresh: it replaces what is there
+    // EngineStore::mutations() when the key was found to be absent; no number: it was not looked up.
+    std::uint64_t seen = ~std::uint64_t{0};
 };
 
 // The terms of a call, before any scope. False with an exception set.
@@ -118,6 +120,7 @@ struct Load {
     Instant started{};
     Life life{};
     std::uint32_t followers = 0;
+    std::uint64_t seen = ~std::uint64_t{0};  // as in Terms
     bool store = true;
     bool beside = false;
     bool on_heap = false;
