@@ -343,11 +343,13 @@ def test_calls_share_an_entry_exactly_if_inspect_binds_them_alike(
     seen: set[str] = set()
     for args, kwargs in calls:
         try:
-            bound = signature.bind(*args, **kwargs)
+            # Called first: inspect of 3.13.0 binds a call that leaves a positional-only argument out.
+            plain(*args, **kwargs)
         except TypeError:
             with pytest.raises(TypeError):
                 cached(*args, **kwargs)
             continue
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         row = repr(
             sorted(
