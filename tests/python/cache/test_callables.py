@@ -343,7 +343,7 @@ def test_calls_share_an_entry_exactly_if_inspect_binds_them_alike(
     seen: set[str] = set()
     for args, kwargs in calls:
         try:
-            # Called first: inspect of 3.13.0 binds a call that leaves a positional-only argument out.
+            # Called first: inspect of 3.13.0 binds a call without its positional-only argument.
             plain(*args, **kwargs)
         except TypeError:
             with pytest.raises(TypeError):
