@@ -132,7 +132,9 @@ class Cache(_engine.CacheBase):
     ) -> dict[Any, Any]:
         """The live values of keys; one `loader(missing keys)` brings and stores the others.
 
-        What the loader leaves out of its mapping is left out of the result.
+        What the loader leaves out of its mapping is left out of the result. Unlike `get_or_load`
+        it joins no load of other callers, and an invalidation while the loader runs does not
+        keep its values out.
         """
         wanted = list(keys)
         found = self.get_many(wanted)
