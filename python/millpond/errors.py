@@ -43,7 +43,7 @@ class ConfigurationError(MillpondError, ValueError):
 
 
 class OptionTypeError(MillpondError, TypeError):
-    """An option has a type it does not take: `ttl=[60]`, `tags="user"` where a tuple is meant."""
+    """An option has a type it does not take: `max_entries="many"`, `tags="user"` for a tuple."""
 
 
 class KeyingError(MillpondError, TypeError):
