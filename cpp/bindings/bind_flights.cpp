@@ -17,7 +17,8 @@ namespace {
 // tests/python/flights/flight_store.py.
 
 // owner.settled(flight, "landed" | "failed" | "given up", value or exception or None).
-void settled(FlightObject* flight, PyObject* owner, PyObject* value, PyObject* exception) {
+void settled(FlightObject* flight, LoadTicket&, PyObject* owner, PyObject* value,
+             PyObject* exception) {
     const char* how = value != nullptr ? "landed" : exception != nullptr ? "failed" : "given up";
     PyObject* outcome = value != nullptr ? value : exception != nullptr ? exception : Py_None;
     PyObject* done = PyObject_CallMethod(owner, "settled", "OsO", flight, how, outcome);
@@ -30,7 +31,7 @@ void settled(FlightObject* flight, PyObject* owner, PyObject* value, PyObject* e
 // owner.start(mode, promoted, args, kwargs) returns ("value" | "wait" | "alone", object).
 Start started(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
               FlightObject* promoted, PyObject** out) {
-    static constexpr const char* kModes[] = {"first", "restart", "alone"};
+    static constexpr const char* kModes[] = {"first", "restart", "alone", "left out"};
     PyObject* flight = promoted != nullptr ? reinterpret_cast<PyObject*>(promoted) : Py_None;
     PyObject* decided = PyObject_CallMethod(owner, "start", "sOOO", kModes[static_cast<int>(mode)],
                                             flight, args, kwargs != nullptr ? kwargs : Py_None);
@@ -66,13 +67,14 @@ py::object enter(const py::object& flight) {
     return py::reinterpret_steal<py::object>(token);
 }
 
-// ("value", value), ("lead", None) or ("alone", None); else raises.
+// ("value", value), ("lead", None), ("alone", None) or ("over", None); else raises.
 py::tuple wait(const py::object& flight, double timeout) {
     PyObject* out = nullptr;
     switch (flight_wait(flight_of(flight), timeout, &out)) {
         case WaitResult::Value: return py::make_tuple("value", owned_or_throw(out));
         case WaitResult::Lead: return py::make_tuple("lead", py::none());
         case WaitResult::Alone: return py::make_tuple("alone", py::none());
+        case WaitResult::Over: return py::make_tuple("over", py::none());
         case WaitResult::Raised:
         case WaitResult::TimedOut:
         case WaitResult::Interrupted: break;
@@ -117,6 +119,7 @@ void bind_flights(py::module_& m) {
     if (init_ready() < 0 || init_flights() < 0 || init_async_calls() < 0) {
         throw py::error_already_set();
     }
+    m.attr("LEFT_OUT") = py::reinterpret_borrow<py::object>(left_out());
     bind_testing(m.def_submodule("_testing").def_submodule("flights"));
 }
 

@@ -3,6 +3,10 @@ add_library(millpond_options INTERFACE)
 target_compile_features(millpond_options INTERFACE cxx_std_20)
 target_compile_options(millpond_options INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -fvisibility=hidden)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # Holds what base/sync.hpp's macros say of who needs which lock.
+  target_compile_options(millpond_options INTERFACE -Wthread-safety)
+endif()
 if(MILLPOND_WERROR)
   target_compile_options(millpond_options INTERFACE -Werror)
 endif()

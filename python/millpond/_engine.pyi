@@ -46,6 +46,7 @@ def set_fingerprint_seed(seed: bytes, *, portable: bool = False) -> None: ...
 # The cache. millpond.Cache and millpond.with_cache document what these do.
 
 MISSING: Final[object]
+LEFT_OUT: Final[object]
 
 @final
 class ManualClock:
@@ -242,6 +243,18 @@ class Function:
     def cache_bypass(self, *args: Any, **kwargs: Any) -> Any: ...
     def cache_many(self, calls: Iterable[Any], /) -> Any: ...
     def cache_warm(self, calls: Iterable[Any], /) -> Any: ...
+    def _load_many(
+        self,
+        keys: tuple[Any, ...],
+        loader: Callable[[list[Any]], Any],
+        ttl: Any,
+        tags: tuple[str, ...] | str,
+        cost: float,
+        /,
+    ) -> tuple[dict[Any, Any], list[tuple[Any, Any]]]: ...
+    def _follow(
+        self, flight: Any, key: Any, loader: Callable[[Any], Any], /, *terms: Any
+    ) -> Any: ...
 
 def life_nanos(life: float | timedelta | str | None, option: str, /) -> int | None: ...
 def parse_size(text: str, option: str, /) -> int: ...

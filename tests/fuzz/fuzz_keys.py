@@ -1,8 +1,9 @@
 """Fuzzes the keys: trees made of the fuzzer's bytes, against the plain Python encoder.
 
-Run `python -m tests.fuzz.fuzz_keys -max_total_time=600` at the top of the repository, with atheris
-and millpond installed; the options are libFuzzer's. An extension built with address and
-undefined-behaviour sanitizers, libasan preloaded, also finds what does not crash by itself.
+`make fuzz` runs it with an extension that guides the fuzzer, and that the address and
+undefined-behaviour sanitizers watch. By hand, with atheris and any millpond installed:
+`python -m tests.fuzz.fuzz_keys -max_total_time=60` at the top of the repository; the options are
+libFuzzer's.
 """
 
 import sys

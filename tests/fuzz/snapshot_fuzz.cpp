@@ -28,7 +28,7 @@ void read(std::span<const std::byte> file) {
             writer.add(*record);
         }
         writer.finish();
-        if (!std::equal(file.begin(), file.end(), again.begin(), again.end())) {
+        if (!std::ranges::equal(file, again)) {
             std::abort();
         }
     } catch (const millpond::Error& error) {
@@ -41,10 +41,10 @@ void read(std::span<const std::byte> file) {
 
 // An empty snapshot up to its footer, `records`, and the checksum that belongs to them.
 Bytes framed(std::span<const std::byte> records) {
-    constexpr std::size_t footer = 20;
+    constexpr std::size_t kFooter = 20;
     Bytes file;
     millpond::SnapshotWriter(into(file)).finish();
-    file.resize(file.size() - footer);
+    file.resize(file.size() - kFooter);
     file.insert(file.end(), records.begin(), records.end());
     millpond::Crc64 crc;
     crc.update(file);

@@ -8,6 +8,13 @@
 // meanwhile is inside them, so the innermost is right for every context that shares the Scope. Only
 // another thread may read there a load that the thread began after the context was copied: then a
 // call runs uncoalesced that could have waited. Nobody misses an ancestor that is still in the air.
+//
+// A load that nobody has joined has no flight, and the Scope refers to the load itself: whoever has
+// to name it makes the flight then.
+#include <new>
+#include <utility>
+
+#include "hot/flight_solo.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
 
@@ -16,18 +23,37 @@ namespace {
 
 struct ScopeObject {
     PyObject_HEAD FlightId innermost;
+    SoloRef solo;          // the innermost load where it was entered as one, else none
     unsigned long thread;  // the only one that writes
 };
 
+SoloLoad* g_under_way = nullptr;  // the first of the solo loads
+
 PyTypeObject* scope_type = nullptr;
 PyObject* flight_variable = nullptr;
+
+[[nodiscard]] ScopeObject* as_scope(PyObject* value) noexcept {
+    const bool is_scope = value != nullptr && Py_IS_TYPE(value, scope_type);
+    return is_scope ? reinterpret_cast<ScopeObject*>(value) : nullptr;
+}
+
+// The flight of a solo load. Throws std::bad_alloc.
+FlightId id_of(SoloLoad* load) {
+    const FlightObject* const flight = solo_flight(load);
+    if (flight == nullptr) {
+        PyErr_Clear();
+        throw std::bad_alloc();
+    }
+    return flight->id;
+}
 
 FlightId id_in(PyObject* value) {
     if (value == nullptr) {
         return {};
     }
-    if (Py_IS_TYPE(value, scope_type)) {
-        return reinterpret_cast<ScopeObject*>(value)->innermost;
+    if (const ScopeObject* const scope = as_scope(value)) {
+        SoloLoad* const solo = scope->solo.get();
+        return solo != nullptr ? id_of(solo) : scope->innermost;
     }
     const unsigned long long bits = PyLong_AsUnsignedLongLong(value);
     return {static_cast<std::uint32_t>(bits >> 32), static_cast<std::uint32_t>(bits)};
@@ -49,6 +75,7 @@ Ref new_scope(FlightId around) {
         return Ref();
     }
     scope->innermost = around;
+    scope->solo = {};
     scope->thread = PyThread_get_thread_ident();
     Ref owned(as_object(scope));
     Ref token(PyContextVar_Set(flight_variable, owned.get()));
@@ -68,20 +95,46 @@ FlightId current_flight() {
     return id_in(value.get());
 }
 
+namespace {
+
+// The Scope that this thread writes into in this context, a new reference, and what it says now: the
+// load around. Null with an exception set.
+Ref own_scope(SoloRef& outer, FlightId& outer_flight) {
+    Ref value = value_in_context();
+    const ScopeObject* const scope = as_scope(value.get());
+    if (scope != nullptr && scope->thread == PyThread_get_thread_ident()) {
+        outer = scope->solo;
+        outer_flight = scope->innermost;
+        return value;
+    }
+    try {
+        outer_flight = id_in(value.get());
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return Ref();
+    }
+    outer = {};
+    return new_scope(outer_flight);
+}
+
+void put_back(PyObject*& scope, const SoloRef& outer, FlightId outer_flight) {
+    if (scope != nullptr) {
+        reinterpret_cast<ScopeObject*>(scope)->solo = outer;
+        reinterpret_cast<ScopeObject*>(scope)->innermost = outer_flight;
+        Py_CLEAR(scope);
+    }
+}
+
+}  // namespace
+
 int flight_enter(FlightObject* flight, PyObject** token) {
     *token = nullptr;
-    Ref scope = value_in_context();
-    flight->outer = id_in(scope.get());
-    const bool ours =
-        scope && Py_IS_TYPE(scope.get(), scope_type) &&
-        reinterpret_cast<ScopeObject*>(scope.get())->thread == PyThread_get_thread_ident();
-    if (!ours) {
-        scope = new_scope(flight->outer);
-        if (!scope) {
-            return -1;
-        }
+    Ref scope = own_scope(flight->outer_solo, flight->outer);
+    if (!scope) {
+        return -1;
     }
     flight->thread = PyThread_get_thread_ident();
+    reinterpret_cast<ScopeObject*>(scope.get())->solo = {};
     reinterpret_cast<ScopeObject*>(scope.get())->innermost = flight->id;
     Py_XSETREF(flight->scope, scope.release());
     *token = Py_NewRef(as_object(flight));
@@ -91,9 +144,78 @@ int flight_enter(FlightObject* flight, PyObject** token) {
 void flight_exit(PyObject* token) {
     Ref owned(token);
     auto* flight = reinterpret_cast<FlightObject*>(token);
-    if (flight != nullptr && flight->scope != nullptr) {
-        reinterpret_cast<ScopeObject*>(flight->scope)->innermost = flight->outer;
-        Py_CLEAR(flight->scope);
+    if (flight != nullptr) {
+        put_back(flight->scope, flight->outer_solo, flight->outer);
+    }
+}
+
+int solo_enter(SoloLoad* load) {
+    Ref scope = own_scope(load->outer, load->outer_flight);
+    if (!scope) {
+        return -1;
+    }
+    auto* const own = reinterpret_cast<ScopeObject*>(scope.get());
+    own->solo = {load, load->generation};
+    load->scope = scope.release();
+    load->thread = own->thread;
+    load->prev = nullptr;
+    load->next = g_under_way;
+    if (g_under_way != nullptr) {
+        g_under_way->prev = load;
+    }
+    g_under_way = load;
+    return 0;
+}
+
+void solo_exit(SoloLoad* load) {
+    if (load->scope == nullptr) {
+        return;
+    }
+    put_back(load->scope, load->outer, load->outer_flight);
+    (load->prev == nullptr ? g_under_way : load->prev->next) = load->next;
+    if (load->next != nullptr) {
+        load->next->prev = load->prev;
+    }
+}
+
+FlightObject* solo_flight(SoloLoad* load) {
+    if (load->flight == nullptr) {
+        SoloLoad* const around = load->outer.get();
+        const FlightObject* const outer = around != nullptr ? solo_flight(around) : nullptr;
+        if (around != nullptr && outer == nullptr) {
+            return nullptr;
+        }
+        load->flight = flight_lead_inside(outer != nullptr ? outer->id : load->outer_flight,
+                                          load->owner, load->settle, LoadTicket{.extra = load});
+        if (load->flight != nullptr) {
+            load->flight->thread = load->thread;
+        }
+    }
+    return load->flight;
+}
+
+void solo_forget(SoloLoad* load) {
+    solo_exit(load);
+    ++load->generation;
+    FlightObject* const flight = std::exchange(load->flight, nullptr);
+    PyObject* const owner = std::exchange(load->owner, nullptr);
+    Py_XDECREF(as_object(flight));
+    Py_XDECREF(owner);
+}
+
+void lose_solo_loads(unsigned long here) {
+    for (SoloLoad* load = g_under_way; load != nullptr;) {
+        SoloLoad* const next = load->next;
+        if (load->thread != here) {
+            solo_exit(load);
+            const SettleHook hook = std::exchange(load->settle, nullptr);
+            if (load->flight == nullptr && hook != nullptr) {
+                LoadTicket ticket{.extra = load};
+                hook(nullptr, ticket, load->owner, nullptr, nullptr);
+            }
+            ++load->generation;
+        }
+        load = next;
     }
 }
 

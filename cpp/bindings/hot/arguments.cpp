@@ -5,6 +5,7 @@
 
 #include "hot/cache_object.hpp"
 #include "millpond/base/error.hpp"
+#include "millpond/cache/cost.hpp"
 #include "millpond/cache/ttl_profiles.hpp"
 #include "translate_error.hpp"
 
@@ -25,11 +26,11 @@ std::string shown(PyObject* object) {
     return result;
 }
 
-bool refuse_life(PyObject* object, const char* option) {
-    raise_error(PythonError::Configuration,
-                std::string(option) + "=" + shown(object) +
-                    ": a life is a positive number of seconds, a timedelta, text such as "
-                    "\"10m\" or \"1h30m\", or None for no limit");
+bool refuse_life(PyObject* object, const char* option,
+                 PythonError kind = PythonError::Configuration) {
+    raise_error(kind, std::string(option) + "=" + shown(object) +
+                          ": a life is a positive number of seconds, a timedelta, text such as "
+                          "\"10m\" or \"1h30m\", or None for no limit");
     return false;
 }
 
@@ -101,7 +102,7 @@ bool read_life(PyObject* object, const char* option, Nanos& life) {
         return life_of_text(object, option, life);
     }
     if (PyBool_Check(object)) {
-        return refuse_life(object, option);
+        return refuse_life(object, option, PythonError::OptionType);
     }
     if (PyFloat_Check(object) || PyLong_Check(object)) {
         const double seconds = PyFloat_AsDouble(object);
@@ -114,12 +115,12 @@ bool read_life(PyObject* object, const char* option, Nanos& life) {
     const Ref seconds(PyObject_CallMethod(object, "total_seconds", nullptr));
     if (!seconds || !PyFloat_Check(seconds.get())) {
         PyErr_Clear();
-        return refuse_life(object, option);
+        return refuse_life(object, option, PythonError::OptionType);
     }
     return life_of_seconds(PyFloat_AS_DOUBLE(seconds.get()), object, option, life);
 }
 
-bool read_cost(PyObject* object, float& cost) {
+bool read_cost(PyObject* object, double& cost) {
     const double dollars = PyFloat_AsDouble(object);
     if (dollars == -1.0 && PyErr_Occurred() != nullptr) {
         PyErr_Clear();
@@ -127,12 +128,12 @@ bool read_cost(PyObject* object, float& cost) {
                     "cost=" + shown(object) + ": a cost is a number of dollars");
         return false;
     }
-    if (!(dollars >= 0) || !std::isfinite(dollars)) {
+    if (!(dollars >= 0 && dollars <= cache::kMostDollars)) {
         raise_error(PythonError::Configuration,
-                    "cost=" + shown(object) + ": a cost is a finite number of dollars, 0 or more");
+                    "cost=" + shown(object) + ": a cost is a number of dollars from 0 to 1e15");
         return false;
     }
-    cost = static_cast<float>(dollars);
+    cost = dollars;
     return true;
 }
 

@@ -20,7 +20,7 @@ namespace millpond::bindings {
 // "@user_data", or None for no limit (kForEver). `option` names it in errors. False with one set.
 [[nodiscard]] bool read_life(PyObject* object, const char* option, Nanos& life);
 
-// Dollars: a finite number, 0 or more. False with an exception set.
-[[nodiscard]] bool read_cost(PyObject* object, float& cost);
+// Dollars: a number from 0 to 1e15. False with an exception set.
+[[nodiscard]] bool read_cost(PyObject* object, double& cost);
 
 }  // namespace millpond::bindings

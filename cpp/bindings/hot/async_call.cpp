@@ -50,6 +50,9 @@ PySendResult start(AsyncCallObject* call, StartMode mode, PyObject** result);
 PySendResult take_outcome(AsyncCallObject* call, PyObject** result) {
     Ref keep = Ref::share(as_object(call->flight));
     FlightObject* flight = call->flight;
+    if (flight->state == FlightState::Landed && flight->outcome == left_out()) {
+        return start(call, StartMode::LeftOut, result);
+    }
     if (flight->state == FlightState::Landed) {
         return give(call, Py_NewRef(flight->outcome), result);
     }

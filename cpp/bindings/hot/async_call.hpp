@@ -22,6 +22,7 @@ enum class StartMode {
     First,    // look up; a miss leads (flight_lead, then flight_run_task) or waits
     Restart,  // `promoted` is to be loaded again: flight_run_task on it, then Wait
     Alone,    // waiting would never end: return Alone (or a Value that is there by now)
+    LeftOut,  // it waited for a load of many keys that had no value for its own: look up again
 };
 
 // Decides what a call does. *out is a new reference. `promoted` is null but for Restart.

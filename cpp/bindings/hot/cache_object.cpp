@@ -4,11 +4,9 @@
 #include <new>
 
 #include "hot/cache_methods.hpp"
-#include "hot/key_builder.hpp"
 #include "hot/key_object.hpp"
 #include "hot/negative.hpp"
 #include "hot/weigher.hpp"
-#include "millpond/base/crc64.hpp"
 #include "translate_error.hpp"
 
 namespace millpond::bindings {
@@ -18,11 +16,6 @@ PyTypeObject* g_type = nullptr;
 
 // What an entry takes beside its value: the engine's own line, links and share of the index.
 constexpr std::uint64_t kEntryBytes = 96;
-
-[[nodiscard]] bool owns_object(std::uint8_t kind) noexcept {
-    return kind != static_cast<std::uint8_t>(KeyKind::Int) &&
-           kind != static_cast<std::uint8_t>(KeyKind::Fingerprint);
-}
 
 int cache_traverse(PyObject* object, visitproc visit, void* arg) {
     CacheObject* const self = as_cache(object);
@@ -54,7 +47,10 @@ void release(const cache::Removed& removed) {
     if (owns_object(removed.kind) && !removed.key_kept) {
         Py_XDECREF(reinterpret_cast<PyObject*>(removed.key));
     }
-    Py_XDECREF(reinterpret_cast<PyObject*>(removed.value));
+    // A pending entry without a flight refers to its load, an odd word, and owns nothing by it.
+    if ((removed.value & 1) == 0) {
+        Py_XDECREF(reinterpret_cast<PyObject*>(removed.value));
+    }
 }
 
 int cache_clear_references(PyObject* object) {
@@ -64,7 +60,7 @@ int cache_clear_references(PyObject* object) {
     if (self->store != nullptr) {
         self->store->drop_all();
         // Not drain(): it holds a reference meanwhile, which a dying object cannot lend.
-        while (!self->store->removed().empty()) {
+        while (self->store->hand_over(), !self->store->removed().empty()) {
             const cache::Removed last = self->store->removed().back();
             self->store->removed().pop_back();
             release(last);
@@ -88,7 +84,7 @@ void cache_dealloc(PyObject* object) {
 
 // Calls listener(key, value, cause); what it raises is reported, not passed on.
 void tell_listener(PyObject* listener, const cache::Removed& removed) {
-    static const char* const kNames[] = {"expired", "explicit", "replaced", "size"};
+    static constexpr const char* kNames[] = {"expired", "explicit", "replaced", "size"};
     const Ref key(key_object(static_cast<KeyKind>(removed.kind), removed.hash, removed.key));
     const Ref cause(PyUnicode_InternFromString(kNames[static_cast<std::size_t>(removed.cause)]));
     if (key && cause) {
@@ -149,74 +145,11 @@ void tick(CacheObject* self, Instant now) {
     drain(self);
 }
 
-// ---- Keys
-
-bool fingerprint_key(const Fingerprint& print, PyObject* leaves, PyObject* object, SpaceId space,
-                     std::uint64_t salt, CacheKey& key) {
-    const cache::Hash hash = print.lo ^ salt;
-    if (leaves == nullptr && object == nullptr) {
-        key.ref = {hash, print.hi, space, static_cast<std::uint8_t>(KeyKind::Fingerprint)};
-        key.owned = Ref();
-        return true;
-    }
-    key.owned = Ref(make_key_object(print, leaves, object));
-    const KeyKind kind = leaves == nullptr ? KeyKind::Held : KeyKind::Leaves;
-    key.ref = {hash, reinterpret_cast<std::uintptr_t>(key.owned.get()), space,
-               static_cast<std::uint8_t>(kind)};
-    return static_cast<bool>(key.owned);
-}
-
-bool key_of(PyObject* object, SpaceId space, std::uint64_t salt, bool keep, bool typed,
-            CacheKey& key) {
-    if (PyUnicode_CheckExact(object)) {
-        key.ref = text_key(object, space, salt);
-        key.owned = Ref::share(object);
-        return true;
-    }
-    std::int64_t number = 0;
-    if (PyLong_CheckExact(object) && small_int(object, number)) {
-        key.ref = int_key(number, space, salt);
-        return true;
-    }
-    if (!typed && PyBool_Check(object)) {
-        key.ref = int_key(object == Py_True ? 1 : 0, space, salt);
-        return true;
-    }
-    if (!typed && PyFloat_CheckExact(object)) {
-        const double real = PyFloat_AS_DOUBLE(object);
-        // Within these bounds every integral double is an int64.
-        if (real >= -0x1p62 && real <= 0x1p62 &&
-            static_cast<double>(static_cast<std::int64_t>(real)) == real) {
-            key.ref = int_key(static_cast<std::int64_t>(real), space, salt);
-            return true;
-        }
-    }
-    KeyBuilder builder(KeyOptions{.typed = typed});
-    if (!builder.add(object)) {
-        return false;
-    }
-    return fingerprint_key(builder.finish(), builder.leaves(), keep ? object : nullptr, space, salt,
-                           key);
-}
-
-PyObject* key_object(KeyKind kind, cache::Hash hash, cache::Word word) {
-    switch (kind) {
-        case KeyKind::Int: return PyLong_FromLongLong(static_cast<long long>(word));
-        case KeyKind::Str: return Py_NewRef(reinterpret_cast<PyObject*>(word));
-        case KeyKind::Fingerprint: {
-            const std::uint64_t halves[2] = {word, hash};
-            return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(halves), sizeof halves);
-        }
-        case KeyKind::Held:
-        case KeyKind::Leaves: break;
-    }
-    const KeyObject* const key = reinterpret_cast<KeyObject*>(word);
-    return key->object != nullptr ? Py_NewRef(key->object) : fingerprint_bytes(key->print);
-}
-
-void own_key(CacheKey& key) noexcept {
-    if (owns_object(key.ref.kind)) {
-        Py_INCREF(reinterpret_cast<PyObject*>(key.ref.word));
+void expire_all(CacheObject* self) {
+    if (self->timed) {
+        self->last_tick = check_now(self);
+        self->store->advance(self->last_tick, ~std::size_t{0});
+        drain(self);
     }
 }
 
@@ -393,10 +326,13 @@ bool store_value(CacheObject* self, CacheKey& key, const SpaceId& home, PyObject
 
 void drain_removed(CacheObject* self) {
     std::vector<cache::Removed>& removed = self->store->removed();
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    const bool raising = PyErr_Occurred() != nullptr;
+    PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+    if (raising) {
+        PyErr_Fetch(&type, &value, &traceback);
+    }
     const Ref keep_alive = Ref::share(as_object(self));
-    while (!removed.empty()) {
+    while (self->store->hand_over(), !removed.empty()) {
         if (self->listener == nullptr) {
             const cache::Removed last = removed.back();
             removed.pop_back();
@@ -413,43 +349,9 @@ void drain_removed(CacheObject* self) {
             release(one);
         }
     }
-    PyErr_Restore(type, value, traceback);
-}
-
-// ---- Tags
-
-cache::TagHash tag_hash(PyObject* text) noexcept {
-    Crc64 crc;
-    Py_ssize_t length = 0;
-    const char* bytes = PyUnicode_AsUTF8AndSize(text, &length);
-    if (bytes == nullptr) {  // Lone surrogates: their code units will do.
-        PyErr_Clear();
-        bytes = static_cast<const char*>(PyUnicode_DATA(text));
-        length = PyUnicode_GET_LENGTH(text) * PyUnicode_KIND(text);
+    if (raising) {
+        PyErr_Restore(type, value, traceback);
     }
-    crc.update(std::as_bytes(std::span(bytes, static_cast<std::size_t>(length))));
-    return mix64(crc.value());
-}
-
-bool tag_hashes(PyObject* tags, std::vector<cache::TagHash>& hashes) {
-    if (PyUnicode_Check(tags)) {
-        hashes.push_back(tag_hash(tags));
-        return true;
-    }
-    const Ref sequence(PySequence_Tuple(tags));
-    if (!sequence) {
-        return false;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(sequence.get()); ++i) {
-        PyObject* const tag = PyTuple_GET_ITEM(sequence.get(), i);
-        if (!PyUnicode_Check(tag)) {
-            raise_error(PythonError::OptionType,
-                        std::string("tags: each tag is a str, not ") + Py_TYPE(tag)->tp_name);
-            return false;
-        }
-        hashes.push_back(tag_hash(tag));
-    }
-    return true;
 }
 
 }  // namespace millpond::bindings

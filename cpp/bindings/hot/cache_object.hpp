@@ -34,6 +34,12 @@ enum class KeyKind : std::uint8_t {
     Leaves,       // the same, with opaque leaves that are compared by ==
 };
 
+// Whether the key word is a reference that the entry owns.
+[[nodiscard]] inline bool owns_object(std::uint8_t kind) noexcept {
+    return kind != static_cast<std::uint8_t>(KeyKind::Int) &&
+           kind != static_cast<std::uint8_t>(KeyKind::Fingerprint);
+}
+
 // "No life given": the value lives until something removes it.
 inline constexpr Nanos kForEver = Nanos::max();
 
@@ -73,13 +79,15 @@ struct CacheObject {
     return self->clock != nullptr ? self->clock->now : precise_now();
 }
 [[nodiscard]] inline Instant check_now(const CacheObject* self) noexcept {
-    if (self->clock != nullptr) {
-        return self->clock->now;
+    if (self->clock == nullptr && !self->precise) [[likely]] {
+        return coarse_now();
     }
-    return self->precise ? precise_now() : coarse_now();
+    return store_now(self);
 }
 // Lets entries expire when the clock has moved since the last call. May run any code (drain).
 void tick(CacheObject* self, Instant now);
+// Lets all entries expire whose time has come, as whoever counts them wants. O(those) and tick().
+void expire_all(CacheObject* self);
 
 // ---- Keys
 
@@ -95,6 +103,12 @@ struct CacheKey {
     // One multiplication to 128 bits, folded: whoever does not know the salt cannot aim at a bucket.
     const auto product = static_cast<unsigned __int128>(value ^ salt) * 0x9FB21C651E98DF25ULL;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+[[nodiscard, gnu::noinline]] inline bool large_int(PyObject* object, std::int64_t& value) noexcept {
+    int overflow = 0;
+    value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    return overflow == 0;
 }
 
 // Whether `object` is an exact int that fits a key word, and its value. Runs no user code.
@@ -113,12 +127,11 @@ struct CacheKey {
         return true;
     }
 #endif
-    int overflow = 0;
-    value = PyLong_AsLongLongAndOverflow(object, &overflow);
-    return overflow == 0;
+    return large_int(object, value);
 }
 
-[[nodiscard]] inline bool same_text(PyObject* a, PyObject* b) noexcept {
+// Out of line: a hit on the very object that is stored, which most are, never comes here.
+[[nodiscard, gnu::noinline]] inline bool same_text(PyObject* a, PyObject* b) noexcept {
     const Py_ssize_t length = PyUnicode_GET_LENGTH(a);
     return length == PyUnicode_GET_LENGTH(b) && PyUnicode_KIND(a) == PyUnicode_KIND(b) &&
            std::memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b),
@@ -144,6 +157,11 @@ struct CacheKey {
 // be listed. False with an exception set.
 [[nodiscard]] bool key_of(PyObject* object, SpaceId space, std::uint64_t salt, bool keep,
                           bool typed, CacheKey& key);
+// The key of a fingerprint alone.
+[[nodiscard]] inline KeyRef fingerprint_ref(const Fingerprint& print, SpaceId space,
+                                            std::uint64_t salt) noexcept {
+    return {print.lo ^ salt, print.hi, space, static_cast<std::uint8_t>(KeyKind::Fingerprint)};
+}
 // The key of a fingerprint with its opaque leaves (null: none), and the object it was made of
 // (null: not kept). False with MemoryError set.
 [[nodiscard]] bool fingerprint_key(const Fingerprint& print, PyObject* leaves, PyObject* object,
@@ -182,7 +200,7 @@ struct Life {
     Nanos ttl = kForEver;
     Nanos tti = Nanos::zero();
     double jitter = 0;
-    float cost = 0;
+    double cost = 0;
 };
 
 // The weight that an entry counts for, or false with an exception set. Runs a user's weigher.

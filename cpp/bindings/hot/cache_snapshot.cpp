@@ -1,6 +1,8 @@
 // Cache.dump() and Cache.restore(): the entries whose key and value are bytes, as a snapshot of the
 // engine. Tags travel as their hashes, which are the same in every process.
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cstring>
 #include <string>
 
@@ -44,7 +46,7 @@ void write_entries(CacheObject* self, SnapshotWriter& writer, Instant now) {
         SnapshotRecord record;
         record.key = view_of(key);
         record.value = view_of(value);
-        record.cost = entry.cost;
+        record.cost = static_cast<float>(entry.cost.dollars());
         record.frequency = entry.frequency;
         record.tags = tags;
         if (entry.deadline != kNever) {
@@ -67,9 +69,18 @@ void check_tags(std::span<const std::byte> snapshot) {
     }
 }
 
+// The shortest decimal number that `cost` stands for: 0.002 and not 0.00200000009.
+double decimal(float cost) {
+    std::array<char, 32> text{};
+    const char* const end = std::to_chars(text.data(), text.data() + text.size(), cost).ptr;
+    double dollars = 0;
+    std::from_chars(text.data(), end, dollars);
+    return dollars;
+}
+
 // Stores one record; false with an exception set.
 bool restore_record(CacheObject* self, const SnapshotRecord& record, Nanos elapsed, bool* kept) {
-    Life life{kForEver, self->tti, 0, record.cost};
+    Life life{kForEver, self->tti, 0, decimal(record.cost)};
     if (record.ttl_left) {
         if (*record.ttl_left <= elapsed) {
             return true;

@@ -16,7 +16,8 @@ namespace millpond::bindings {
 struct Call {
     PyObject* const* args;
     std::size_t nargsf;
-    PyObject* kwnames;  // or null
+    PyObject* kwnames;    // or null
+    Ref* made = nullptr;  // keeps what key= returned for this call, so that it is asked once
 
     [[nodiscard]] Py_ssize_t positional() const noexcept {
         return static_cast<Py_ssize_t>(nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET);

@@ -13,6 +13,16 @@ namespace {
 constexpr std::size_t kPathSteps = 12;
 constexpr Py_ssize_t kKeyLetters = 40;
 
+struct Wording {
+    std::string_view root;
+    std::string_view advice;
+};
+constexpr Wording kWordings[] = {
+    {"", "pass key= to say what identifies the call, or ignore= to leave the argument out"},
+    {"key", "a key is made of plain data and of hashable objects"},
+    {"key()", "key= has to return plain data or a hashable object"},
+};
+
 }  // namespace
 
 PyObject* key_error_type() {
@@ -74,9 +84,10 @@ void Failure::at_attribute(std::string_view name) { steps_.push_back(fmt::format
 
 void Failure::at_member() { steps_.emplace_back("{a member}"); }
 
-void Failure::raise(std::string_view root) {
+void Failure::raise(KeySource source, std::string_view root) {
     if (PyErr_Occurred() != nullptr) return;
-    std::string path(root);
+    const Wording& wording = kWordings[static_cast<std::size_t>(source)];
+    std::string path(source == KeySource::Argument ? root : wording.root);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         if (steps_.size() > kPathSteps && i == kPathSteps / 2) {
             path += "...";
@@ -84,10 +95,8 @@ void Failure::raise(std::string_view root) {
         }
         path += steps_[steps_.size() - 1 - i];
     }
-    const std::string message = fmt::format(
-        "cannot make a cache key of {}: {}; pass key= to say what identifies the call, or ignore= "
-        "to leave the argument out",
-        path, what_);
+    const std::string message =
+        fmt::format("cannot make a cache key of {}: {}; {}", path, what_, wording.advice);
     PyErr_SetString(key_error_type(), message.c_str());
 }
 

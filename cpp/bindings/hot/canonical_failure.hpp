@@ -17,6 +17,13 @@ namespace millpond::bindings {
 // "builtins.int" as people write it: without the module for builtins.
 [[nodiscard]] std::string type_display_name(PyTypeObject* type);
 
+// What a value that cannot be keyed was given as, and so what to do about it.
+enum class KeySource {
+    Argument,  // of a cached call
+    Key,       // of a Cache
+    Function,  // key= has returned it
+};
+
 class Failure {
   public:
     // Notes what is wrong. Always false, to be returned.
@@ -31,8 +38,8 @@ class Failure {
     void at_attribute(std::string_view name);
     void at_member();
 
-    // Makes the Python exception, unless one is set already. `root` names the argument.
-    void raise(std::string_view root);
+    // Makes the Python exception, unless one is set already. `root` names the argument, if it is one.
+    void raise(KeySource source, std::string_view root);
 
   private:
     std::string what_;

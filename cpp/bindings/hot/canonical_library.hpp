@@ -115,7 +115,7 @@ bool Walker<Sink>::decimal(PyObject* object) {
     if (!text) return false;
     std::string digits;
     append_text(text.get(), digits);
-    std::replace(digits.begin(), digits.end(), 'e', 'E');
+    std::ranges::replace(digits, 'e', 'E');
     sink_.bytes(Tag::Decimal, digits.data(), digits.size());
     return true;
 }

@@ -92,14 +92,14 @@ Kind library_kind(PyTypeObject* type) {
         const char* name;
         Kind kind;
     };
-    constexpr std::array rows{
+    constexpr std::array kRows{
         Row{"collections", "deque", Kind::Deque},     Row{"uuid", "UUID", Kind::Uuid},
         Row{"zoneinfo", "ZoneInfo", Kind::ZoneInfo},  Row{"decimal", "Decimal", Kind::Decimal},
         Row{"fractions", "Fraction", Kind::Fraction}, Row{"array", "array", Kind::Array},
         Row{"pathlib", "PosixPath", Kind::Path},      Row{"pathlib", "PurePosixPath", Kind::Path},
         Row{"pathlib", "WindowsPath", Kind::Path},    Row{"pathlib", "PureWindowsPath", Kind::Path},
     };
-    for (const Row& row : rows) {
+    for (const Row& row : kRows) {
         if (is_known(type, row.module, row.name)) return row.kind;
     }
     return Kind::Opaque;

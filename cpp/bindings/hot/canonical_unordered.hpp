@@ -154,7 +154,7 @@ bool Walker<Sink>::dict_encoded(PyObject* object) {
             }
         }
         const auto by_code = [](const Pair& a, const Pair& b) { return a.code < b.code; };
-        std::sort(pairs.begin(), pairs.end(), by_code);
+        std::ranges::sort(pairs, by_code);
         // Only keys that hold a NaN can be two keys with one encoding; then the values decide.
         const auto same = [](const Pair& a, const Pair& b) { return a.code == b.code; };
         if (std::adjacent_find(pairs.begin(), pairs.end(), same) != pairs.end()) {
@@ -165,7 +165,7 @@ bool Walker<Sink>::dict_encoded(PyObject* object) {
                 }
                 each.mapped = Ref();
             }
-            std::sort(pairs.begin(), pairs.end(), by_code);
+            std::ranges::sort(pairs, by_code);
         }
         sink_.open(Tag::Dict, static_cast<std::size_t>(size));
         for (const Pair& each : pairs) {
@@ -291,7 +291,7 @@ bool Walker<Sink>::set_sorted(PyObject* object, Tag tag) {
         }
         if (PyErr_Occurred() != nullptr) return false;
         if (static_cast<Py_ssize_t>(codes.size()) != size) return changed();
-        std::sort(codes.begin(), codes.end());
+        std::ranges::sort(codes);
         sink_.open(tag, codes.size());
         for (const std::string& code : codes) sink_.raw(code.data(), code.size());
         return true;

@@ -13,6 +13,7 @@ namespace millpond::bindings {
 namespace {
 
 PyTypeObject* flight_type = nullptr;
+PyObject* g_left_out = nullptr;
 FreeList<FlightObject, 64> free_flights;
 
 // The flights in the air by the slot of their id, borrowed: the engine knows ids only.
@@ -31,7 +32,7 @@ void settle(FlightObject* flight, PyObject* value, PyObject* exception) {
     const SettleHook hook = std::exchange(flight->settle, nullptr);
     Ref owner(std::exchange(flight->owner, nullptr));
     if (hook != nullptr) {
-        hook(flight, owner.get(), value, exception);
+        hook(flight, flight->ticket, owner.get(), value, exception);
     }
 }
 
@@ -39,7 +40,7 @@ void drop_load(FlightObject* flight) {
     flight->leader = nullptr;
     Py_CLEAR(flight->task);
     Py_CLEAR(flight->loop);
-    Py_CLEAR(flight->watcher);
+    Py_CLEAR(flight->watchers);
 }
 
 // The engine's land or fail. Out of memory for the list of the woken, they are handed out one by
@@ -89,7 +90,7 @@ int flight_traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(flight->traceback);
     Py_VISIT(flight->loop);
     Py_VISIT(flight->task);
-    Py_VISIT(flight->watcher);
+    Py_VISIT(flight->watchers);
     for (AsyncCallObject* call = flight->first; call != nullptr; call = call->next) {
         Py_VISIT(as_object(call));
     }
@@ -137,6 +138,7 @@ PyObject* flight_repr(PyObject* self) {
 // other threads led can be started again only by a task that waits for it here.
 PyObject* after_fork_in_child(PyObject*, PyObject*) {
     const unsigned long here = PyThread_get_thread_ident();
+    lose_solo_loads(here);
     std::vector<Ref> lost;
     for (FlightObject* flight : in_air) {
         if (flight != nullptr && flight->thread != here) {
@@ -155,8 +157,8 @@ PyObject* after_fork_in_child(PyObject*, PyObject*) {
         FlightObject* flight = as_flight(gone.get());
         forget(flight);
         flight->state = FlightState::GivenUp;
+        settle(flight, nullptr, nullptr);  // First: what the task holds may make the same call.
         drop_load(flight);
-        settle(flight, nullptr, nullptr);
         while (flight->first != nullptr) {
             AsyncCallObject* call = flight->first;
             call->state = CallState::Orphaned;
@@ -190,7 +192,8 @@ Flights<NoLock>& flights() {
     return *instance;
 }
 
-FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
+FlightObject* flight_lead_inside(FlightId around, PyObject* owner, SettleHook hook,
+                                 LoadTicket ticket) {
     FlightObject* flight = free_flights.take(flight_type);
     if (flight == nullptr) {
         return nullptr;
@@ -199,15 +202,16 @@ FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
     flight->ticket = ticket;
     flight->settle = hook;
     flight->owner = Py_NewRef(owner);
-    flight->outcome = flight->traceback = flight->loop = flight->task = flight->watcher =
+    flight->outcome = flight->traceback = flight->loop = flight->task = flight->watchers =
         flight->scope = nullptr;
+    flight->outer_solo = {};
     flight->outer = {};
     flight->first = flight->last = flight->leader = nullptr;
     flight->thread = PyThread_get_thread_ident();
     flight->state = FlightState::GivenUp;
     flight->joined_by_leader = false;
     try {
-        flight->id = flights().lead(current_flight());
+        flight->id = flights().lead(around);
         flight->state = FlightState::InAir;
         if (in_air.size() <= flight->id.slot) {
             in_air.resize(flight->id.slot + 1);
@@ -221,6 +225,19 @@ FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
     }
     PyObject_GC_Track(as_object(flight));
     return flight;
+}
+
+bool is_flight(PyObject* object) noexcept { return Py_IS_TYPE(object, flight_type); }
+
+PyObject* left_out() noexcept { return g_left_out; }
+
+FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
+    try {
+        return flight_lead_inside(current_flight(), owner, hook, ticket);
+    } catch (...) {
+        raise_current_exception();
+        return nullptr;
+    }
 }
 
 LoadTicket& flight_ticket(FlightObject* flight) { return flight->ticket; }
@@ -268,7 +285,6 @@ void hand_over(FlightObject* flight) {
     const Ref old_task(std::exchange(flight->task, nullptr));
     for (;;) {
         const Ref old_loop(std::exchange(flight->loop, nullptr));
-        const Ref old_watcher(std::exchange(flight->watcher, nullptr));
         flight->leader = nullptr;
         const Restart next = flights().restart(flight->id);
         if (next.outcome != RestartOutcome::Promoted) {
@@ -293,6 +309,7 @@ void hand_over(FlightObject* flight) {
         call->state = CallState::Promoted;
         // A call whose loop is closed may die with its task in here, and pass the lead on itself.
         if (schedule_anywhere(call) || call->state != CallState::Promoted) {
+            watch_from_waiters(flight);
             return;
         }
         call->state = CallState::Orphaned;
@@ -315,7 +332,10 @@ int init_flights() {
                             Py_TPFLAGS_DISALLOW_INSTANTIATION,
                         slots};
     flight_type = make_heap_type(nullptr, spec);
-    return flight_type != nullptr && init_ancestry() == 0 ? register_fork_handler() : -1;
+    g_left_out = PyObject_CallNoArgs(as_object(&PyBaseObject_Type));
+    return flight_type != nullptr && g_left_out != nullptr && init_ancestry() == 0
+               ? register_fork_handler()
+               : -1;
 }
 
 }  // namespace millpond::bindings

@@ -7,7 +7,7 @@
 //     flight_enter(flight, &token)                     Value, Raised, TimedOut, Interrupted: done
 //     value = call the function                        Lead: load as the leader does, from enter on
 //     flight_exit(token)                               Alone: call the function, tell nobody
-//     flight_land / flight_fail / flight_abandon
+//     flight_land / flight_fail / flight_abandon       Over: look up again
 //
 // An asynchronous one: async_call.hpp. All functions need the GIL; none but flight_wait blocks.
 // docs/design/flights.md tells the whole story.
@@ -25,21 +25,27 @@ struct FlightObject;
 
 // What the owner wants to find again when the load is over.
 struct LoadTicket {
-    std::uint64_t pending = 0;
-    std::int64_t started_ns = 0;
     void* extra = nullptr;
 };
 
 // Called exactly once, when the load is over and before anybody is woken: stores the value, counts.
 // Both `value` and `exception` are null when the load ended without an outcome and nobody waited to
-// start it again. Called with no exception set; must not leave one. May run a user's code.
-using SettleHook = void (*)(FlightObject* flight, PyObject* owner, PyObject* value,
-                            PyObject* exception);
+// start it again. `flight` is null for a load that never had one (flight_solo.hpp). Called with no
+// exception set; must not leave one. May run a user's code.
+using SettleHook = void (*)(FlightObject* flight, LoadTicket& ticket, PyObject* owner,
+                            PyObject* value, PyObject* exception);
 
 // A new flight that the caller leads, inside the load that the current context runs in, if any.
 // New reference, or null with MemoryError set. Every flight must be ended by flight_land,
 // flight_fail or flight_abandon, or given to flight_run_task. O(1).
 [[nodiscard]] FlightObject* flight_lead(PyObject* owner, SettleHook settle, LoadTicket ticket);
+
+// Whether `object` is a FlightObject.
+[[nodiscard]] bool is_flight(PyObject* object) noexcept;
+
+// What a load of many keys lands where it brought no value: no outcome of the key's own. Who waited
+// and knows nothing of it looks again. Borrowed; the module has it as LEFT_OUT.
+[[nodiscard]] PyObject* left_out() noexcept;
 
 // The ticket given to flight_lead; writable, so that a restart can note its own start.
 [[nodiscard]] LoadTicket& flight_ticket(FlightObject* flight);
@@ -78,6 +84,7 @@ enum class WaitResult {
     Raised,       // the leader's exception is set, with its original traceback
     Lead,         // the caller leads now: flight_enter and load, on this same flight
     Alone,        // waiting would never end: run the function uncoalesced
+    Over,         // it was given up, with no outcome for anybody: look up again
     TimedOut,     // WaitTimeoutError is set; the load goes on
     Interrupted,  // a signal handler raised (Ctrl-C): its exception is set
 };

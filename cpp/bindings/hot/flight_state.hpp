@@ -13,6 +13,7 @@
 
 #include "hot/async_call.hpp"
 #include "hot/flight_object.hpp"
+#include "hot/flight_solo.hpp"
 #include "millpond/cache/flights.hpp"
 
 namespace millpond::bindings {
@@ -32,11 +33,12 @@ struct FlightObject {
     PyObject* task;          // runs the load
     AsyncCallObject* first;  // those that wait in tasks, owned, the longest waiting first
     AsyncCallObject* last;
-    PyObject* watcher;        // the loop on which somebody looks whether `loop` still lives
+    PyObject* watchers;       // the loops that will look whether `loop` still lives; a list or null
     AsyncCallObject* leader;  // whose task's context the load has; null once it left. Borrowed
     PyObject* scope;          // between flight_enter and flight_exit
-    FlightId outer;           // what `scope` said before
-    unsigned long thread;     // that leads
+    SoloRef outer_solo;       // what `scope` said before, one of the two
+    FlightId outer;
+    unsigned long thread;  // that leads
     FlightState state;
     bool joined_by_leader;  // whether Flights::detach has been called since the last start
 };
@@ -84,8 +86,15 @@ struct AsyncCallObject {
 // The engine's state machine: one a process, serialised by the GIL.
 [[nodiscard]] Flights<NoLock>& flights();
 
-// The innermost load that the current context runs in; none outside.
+// The innermost load that the current context runs in; none outside. Throws std::bad_alloc.
 [[nodiscard]] FlightId current_flight();
+
+// In the child of a fork: ends the solo loads of threads that are no more.
+void lose_solo_loads(unsigned long here);
+
+// flight_lead inside the load `around` (none: on its own). `settle` may be null.
+[[nodiscard]] FlightObject* flight_lead_inside(FlightId around, PyObject* owner, SettleHook settle,
+                                               LoadTicket ticket);
 
 // Between the two, what copies the current context (a new task) runs in the load `id`. New reference
 // to the token for the second, or null with an exception set; the second gives 0, or -1 likewise.
@@ -121,7 +130,10 @@ bool schedule_here(AsyncCallObject* call);
 bool schedule_anywhere(AsyncCallObject* call);
 
 // Looks now and then, on `loop` (where somebody waits), whether the loop that loads still lives.
+// In the thread of `loop`.
 void watch_from(PyObject* loop, FlightObject* flight);
+// The same on every loop on which somebody waits but the one that loads. From any thread.
+void watch_from_waiters(FlightObject* flight);
 
 // Called once at import. 0, or -1 with an exception set.
 [[nodiscard]] int init_flight_tasks();

@@ -17,6 +17,8 @@ struct DriverObject {
     PyObject_HEAD PyObject* inner;  // null when it is over
     FlightObject* flight;           // null when it is over
     FlightId id;                    // the flight's when the load began: a restart gives it another
+    PyObject* interruption;         // that ended the load before its task was there
+    bool starting;                  // an eager task takes its first step while it is being made
 };
 
 PyTypeObject* driver_type = nullptr;
@@ -38,9 +40,11 @@ Ref take_flight(DriverObject* driver) {
 
 // The load was interrupted. The caller that began it gets the interruption as if it had run the
 // coroutine itself; one of the others starts again.
-void interrupt(FlightObject* flight, PyObject* exception) {
+void interrupt(DriverObject* driver, FlightObject* flight, PyObject* exception) {
     AsyncCallObject* leader = flight->leader;
-    if (leader != nullptr) {
+    if (driver->starting) {
+        driver->interruption = Py_NewRef(exception);
+    } else if (leader != nullptr) {
         Ref keep(as_object(unlink_call(leader)));
         flights().leave(leader->waiter);
         leader->state = CallState::Failed;
@@ -64,7 +68,7 @@ bool end_with_exception(DriverObject* driver) {
         return true;
     }
     if (mine != nullptr) {
-        interrupt(mine, exception.get());
+        interrupt(driver, mine, exception.get());
     }
     raise_again(exception.release());
     return false;
@@ -182,12 +186,14 @@ int driver_traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(as_driver(self)->inner);
     Py_VISIT(as_object(as_driver(self)->flight));
+    Py_VISIT(as_driver(self)->interruption);
     return 0;
 }
 
 int driver_clear(PyObject* self) {
     DriverObject* driver = as_driver(self);
     Py_CLEAR(driver->inner);
+    Py_CLEAR(driver->interruption);
     Ref flight(as_object(std::exchange(driver->flight, nullptr)));
     return 0;
 }
@@ -209,7 +215,7 @@ PyMethodDef driver_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyObject* make_driver(FlightObject* flight, PyObject* awaitable) {
+DriverObject* make_driver(FlightObject* flight, PyObject* awaitable) {
     Ref inner(awaitable_iterator(awaitable));
     DriverObject* driver = inner ? PyObject_GC_New(DriverObject, driver_type) : nullptr;
     if (driver == nullptr) {
@@ -218,19 +224,30 @@ PyObject* make_driver(FlightObject* flight, PyObject* awaitable) {
     driver->inner = inner.release();
     driver->flight = reinterpret_cast<FlightObject*>(Py_NewRef(as_object(flight)));
     driver->id = flight->id;
+    driver->interruption = nullptr;
+    driver->starting = true;
     PyObject_GC_Track(as_object(driver));
-    return as_object(driver);
+    return driver;
 }
 
-// The task, in whose context the flight is the innermost load.
+// The task, in whose context the flight is the innermost load. Null with an exception set, which is
+// the load's own where an interruption ended its first step: its caller does not wait yet.
 PyObject* start_task(FlightObject* flight, PyObject* loop, PyObject* coroutine) {
     PyObject* token = begin_task_context(flight->id);
     if (token == nullptr) {
         return nullptr;
     }
-    Ref driver(make_driver(flight, coroutine));
-    Ref task(driver ? create_task(loop, driver.get()) : nullptr);
+    DriverObject* const driver = make_driver(flight, coroutine);
+    const Ref owned(as_object(driver));
+    Ref task(driver != nullptr ? create_task(loop, owned.get()) : nullptr);
     Ref raised(task ? nullptr : take_raised());
+    if (driver != nullptr) {
+        driver->starting = false;
+        if (task && driver->interruption != nullptr) {
+            raised = Ref(std::exchange(driver->interruption, nullptr));
+            task = Ref();
+        }
+    }
     const bool reset = end_task_context(token) == 0;
     if (raised) {
         PyErr_Clear();

@@ -1,5 +1,9 @@
 // Threads that wait on a flight.
+#include <fmt/format.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -48,6 +52,15 @@ PyLockStatus acquire_for(PyThread_type_lock lock, double seconds) {
     return status;
 }
 
+// The thread that the process began with, or that forked it: Python handles signals there.
+bool is_main_thread() {
+#ifdef __linux__
+    return syscall(SYS_gettid) == getpid();
+#else
+    return true;
+#endif
+}
+
 double monotonic_seconds() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -59,8 +72,8 @@ WaitResult outcome_of(FlightObject* flight, PyObject** out) {
     switch (flight->state) {
         case FlightState::Landed: *out = Py_NewRef(flight->outcome); return WaitResult::Value;
         case FlightState::Failed: raise_outcome(flight); return WaitResult::Raised;
-        case FlightState::InAir:
-        case FlightState::GivenUp: break;
+        case FlightState::GivenUp: return WaitResult::Over;
+        case FlightState::InAir: break;
     }
     return WaitResult::Alone;
 }
@@ -82,14 +95,28 @@ void give_up_with_dead_loop(FlightObject* flight) {
     }
 }
 
-WaitResult wait_until(FlightObject* flight, ThreadWaiter& waiter, double deadline, PyObject** out) {
+void raise_timed_out(const FlightObject* flight, double seconds) {
+    const Ref given(
+        flight->owner == nullptr ? nullptr : PyObject_GetAttrString(flight->owner, "__qualname__"));
+    const char* const name = given ? PyUnicode_AsUTF8(given.get()) : nullptr;
+    PyErr_Clear();
+    raise_error(PythonError::WaitTimeout,
+                fmt::format("another caller's load in {} took longer than wait_timeout={:g} s; it "
+                            "goes on, and its result is cached when it arrives",
+                            name == nullptr ? "the same function" : name, seconds));
+}
+
+WaitResult wait_until(FlightObject* flight, ThreadWaiter& waiter, double timeout, PyObject** out) {
+    const double deadline = timeout < 0 ? kForEver : monotonic_seconds() + timeout;
     for (;;) {
         const double left =
             deadline == kForEver ? kForEver : std::max(0.0, deadline - monotonic_seconds());
-        const double look = flight->loop != nullptr ? kWatchSeconds : kForEver;
+        // The main thread looks for a signal that came just before it began to wait, which wakes
+        // nobody.
+        const double look = flight->loop != nullptr || is_main_thread() ? kWatchSeconds : kForEver;
         const bool looks_first = look >= 0 && (left < 0 || look < left);
         const PyLockStatus status = acquire_for(waiter.lock, looks_first ? look : left);
-        if (status == PY_LOCK_INTR && Py_MakePendingCalls() < 0) {
+        if (status != PY_LOCK_ACQUIRED && Py_MakePendingCalls() < 0) {
             if (!leave(flight, waiter) && waiter.state == ThreadState::Promoted) {
                 flight_abandon(flight);
             }
@@ -103,8 +130,7 @@ WaitResult wait_until(FlightObject* flight, ThreadWaiter& waiter, double deadlin
         }
         if (status == PY_LOCK_FAILURE && !looks_first && monotonic_seconds() >= deadline) {
             leave(flight, waiter);
-            raise_error(PythonError::WaitTimeout,
-                        "another caller's load of this key took longer than wait_timeout");
+            raise_timed_out(flight, timeout);
             return WaitResult::TimedOut;
         }
         give_up_with_dead_loop(flight);
@@ -137,9 +163,7 @@ WaitResult flight_wait(FlightObject* flight, double timeout_seconds, PyObject** 
         waiter.id = join.waiter;
         if (join.outcome == JoinOutcome::Waiting) {
             Py_INCREF(as_object(flight));
-            const double deadline =
-                timeout_seconds < 0 ? kForEver : monotonic_seconds() + timeout_seconds;
-            result = wait_until(flight, waiter, deadline, out);
+            result = wait_until(flight, waiter, timeout_seconds, out);
             Py_DECREF(as_object(flight));
         }
     } catch (const std::bad_alloc&) {

@@ -33,9 +33,8 @@ bool send_batch(PyObject* loop, PyObject* calls) {
 class Batches {
   public:
     void add(AsyncCallObject* call) {
-        auto found = std::find_if(batches_.begin(), batches_.end(), [&](const auto& batch) {
-            return batch.first.get() == call->loop;
-        });
+        auto found = std::ranges::find_if(
+            batches_, [&](const auto& batch) { return batch.first.get() == call->loop; });
         if (found == batches_.end()) {
             found = batches_.emplace(batches_.end(), Ref::share(call->loop), Ref(PyList_New(0)));
         }
@@ -83,6 +82,7 @@ bool schedule_here(AsyncCallObject* call) {
     bool taken = true;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(callback.get()); ++i) {
         Ref pair = Ref::share(PyList_GET_ITEM(callback.get(), i));
+        // A list has no null items. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
         taken = call_soon(loop.get(), PyTuple_GET_ITEM(pair.get(), 0), as_object(call),
                           PyTuple_GET_ITEM(pair.get(), 1)) &&
                 taken;

@@ -16,16 +16,10 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     if (failed) {
         return Start::Error;
     }
-    Load* const load = new (std::nothrow) Load{self, std::move(key)};
+    Load* const load = make_load(self, std::move(key), terms);
     if (load == nullptr) {
-        PyErr_NoMemory();
         return Start::Error;
     }
-    load->on_heap = true;
-    load->life = terms.life;
-    load->store = terms.store;
-    load->beside = terms.beside;
-    load->seen = terms.seen;
     FlightObject* const flight = open_flight(self, load, tags);
     if (flight == nullptr) {
         return Start::Error;
@@ -54,7 +48,7 @@ Start call_alone(FunctionObject* self, const Call& call, PyObject** out) {
 
 // A promoted waiter starts the load of its flight again.
 Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, PyObject** out) {
-    static_cast<Load*>(flight_ticket(flight).extra)->started = store_now(self->cache);
+    load_of(flight)->started = store_now(self->cache);
     const Ref coroutine(call_through(self, call));
     if (!coroutine) {
         const Ref exception(take_raised());
@@ -89,20 +83,43 @@ Start start(FunctionObject* self, const Call& call, PyObject** out) {
     return Start::Error;
 }
 
+Start start_as(FunctionObject* self, const Call& call, StartMode mode, FlightObject* promoted,
+               PyObject** out) {
+    switch (mode) {
+        case StartMode::First: return start(self, call, out);
+        case StartMode::Restart: return lead_again(self, call, promoted, out);
+        case StartMode::LeftOut:
+            if (!takes_left_out(self, call)) {
+                return start(self, call, out);
+            }
+            *out = Py_NewRef(left_out());
+            return Start::Value;
+        case StartMode::Alone: break;
+    }
+    return call_alone(self, call, out);
+}
+
 // The hooks of an AsyncCall.
 Start start_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
                  FlightObject* promoted, PyObject** out) {
-    FunctionObject* const self = as_function(owner);
+    const FlatCall flat(args, kwargs);
+    return flat.ok() ? start_as(as_function(owner), flat.call(), mode, promoted, out)
+                     : Start::Error;
+}
+
+// The first of `args` is what key= returned when the call was made.
+Start start_keyed_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
+                       FlightObject* promoted, PyObject** out) {
     const FlatCall flat(args, kwargs);
     if (!flat.ok()) {
         return Start::Error;
     }
-    switch (mode) {
-        case StartMode::First: return start(self, flat.call(), out);
-        case StartMode::Restart: return lead_again(self, flat.call(), promoted, out);
-        case StartMode::Alone: break;
-    }
-    return call_alone(self, flat.call(), out);
+    Ref made = Ref::share(PyTuple_GET_ITEM(args, 0));
+    Call call = flat.call();
+    ++call.args;
+    --call.nargsf;
+    call.made = &made;
+    return start_as(as_function(owner), call, mode, promoted, out);
 }
 
 Start start_refresh(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
@@ -123,14 +140,19 @@ Start start_refresh(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode
     return lead_task(self, flat.call(), std::move(key), terms, out);
 }
 
-PyObject* make_call(FunctionObject* self, const Call& call, StartHook hook) {
+// `first`, unless it is null, comes before the arguments.
+PyObject* make_call(FunctionObject* self, const Call& call, StartHook hook, PyObject* first) {
     const Py_ssize_t count = call.positional();
-    const Ref args(PyTuple_New(count));
+    const Py_ssize_t shift = first == nullptr ? 0 : 1;
+    const Ref args(PyTuple_New(count + shift));
     if (!args) {
         return nullptr;
     }
+    if (first != nullptr) {
+        PyTuple_SET_ITEM(args.get(), 0, Py_NewRef(first));
+    }
     for (Py_ssize_t i = 0; i < count; ++i) {
-        PyTuple_SET_ITEM(args.get(), i, Py_NewRef(call.args[i]));
+        PyTuple_SET_ITEM(args.get(), i + shift, Py_NewRef(call.args[i]));
     }
     Ref kwargs;
     if (call.named() > 0) {
@@ -201,17 +223,20 @@ FlatCall::FlatCall(PyObject* args, PyObject* kwargs) {
 }
 
 PyObject* call_asynchronously(FunctionObject* self, const Call& call) {
+    Ref made;
     if (g_open_scopes == 0) {
-        PyObject* const ready = hit_now(self, call);
+        Call kept = call;
+        kept.made = &made;
+        PyObject* const ready = hit_now(self, kept);
         if (ready != nullptr || PyErr_Occurred() != nullptr) {
             return ready;
         }
     }
-    return make_call(self, call, start_call);
+    return make_call(self, call, made ? start_keyed_call : start_call, made.get());
 }
 
 PyObject* refresh_asynchronously(FunctionObject* self, const Call& call) {
-    return make_call(self, call, start_refresh);
+    return make_call(self, call, start_refresh, nullptr);
 }
 
 }  // namespace millpond::bindings

@@ -9,14 +9,17 @@ namespace {
 // Counts a miss that a scope demanded, and tells the observers.
 void count_miss(FunctionObject* self, const Control& control, PyObject* key,
                 cache::MissReason reason) {
-    ++self->cache->store->counters(self->space).misses[static_cast<std::size_t>(reason)];
+    ++self->cache->store->counters(space_of(self)).misses[static_cast<std::size_t>(reason)];
     tell_observers(control, as_object(self), key, {false, Nanos{0}, reason, false});
 }
 
 }  // namespace
 
-Verdict judge(FunctionObject* self, const Call& call, const Control& control, CacheKey& key,
+Verdict judge(FunctionObject* self, const Call& given, const Control& control, CacheKey& key,
               Terms& terms) {
+    Ref made;
+    Call call = given;
+    call.made = call.made == nullptr ? &made : call.made;
     if (control.disabled) {
         count_miss(self, control, Py_None, cache::MissReason::Disabled);
         return {Verdict::Through};
@@ -53,6 +56,9 @@ Verdict judge(FunctionObject* self, const Call& call, const Control& control, Ca
     }
     if ((*cache->store)[slot].state == cache::EntryState::Pending) {
         FlightObject* const flight = join_load(self, slot);
+        if (flight == nullptr) {
+            return {Verdict::Error};
+        }
         const cache::MissReason reason = cache->store->miss(key.ref);
         tell_observers(control, as_object(self), shown.get(), {false, Nanos{0}, reason, true});
         return {Verdict::Join, nullptr, flight};

@@ -1,3 +1,6 @@
+#include <bit>
+#include <cmath>
+
 #include "hot/arguments.hpp"
 #include "hot/function_object.hpp"
 #include "hot/key_builder.hpp"
@@ -5,6 +8,9 @@
 
 namespace millpond::bindings {
 namespace {
+
+// A call of more arguments than this is keyed the general way, which is then no slower.
+constexpr Py_ssize_t kPlainArguments = 16;
 
 // The tag that all entries of an instance carry.
 [[nodiscard]] cache::TagHash instance_tag(std::uint64_t token) noexcept { return mix64(token); }
@@ -103,7 +109,7 @@ bool render_tag(const std::vector<TagPart>& parts, std::span<PyObject* const> va
 }
 
 bool key_by_function(FunctionObject* self, const Call& call, CacheKey& key) {
-    const Ref made(PyObject_Vectorcall(self->key_function, call.args, call.nargsf, call.kwnames));
+    const Ref made = made_key(self, call);
     return made && key_of(made.get(), self->space, self->salt, false, self->typed, key);
 }
 
@@ -111,6 +117,46 @@ bool key_by_function(FunctionObject* self, const Call& call, CacheKey& key) {
 [[nodiscard]] bool is_short_key(PyObject* value, bool typed) noexcept {
     return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) ||
            (!typed && (PyBool_Check(value) || PyFloat_CheckExact(value)));
+}
+
+// Mixes the token of an instance into a fingerprint.
+void add_token(Fingerprint& print, std::uint64_t token) noexcept {
+    if (token != 0) {
+        print.lo ^= mix64(token);
+        print.hi ^= mix64(token ^ 0x5851F42D4C957F2DULL);
+    }
+}
+
+// A value of a type whose key is a few words. Runs no user code.
+[[nodiscard]] bool is_plain(PyObject* value) noexcept {
+    return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) || value == Py_None ||
+           PyBool_Check(value) || PyFloat_CheckExact(value);
+}
+
+// Adds a plain value as Walker does; false: only Walker can.
+[[nodiscard]] bool add_plain(FingerprintSink& sink, PyObject* value, bool typed) noexcept {
+    if (PyUnicode_CheckExact(value) && ready_text(value)) {
+        sink.text(value);
+        return true;
+    }
+    std::int64_t number = 0;
+    if (PyLong_CheckExact(value) && small_int(value, number)) {
+        sink.integer(number);
+        return true;
+    }
+    if (value == Py_None) {
+        sink.unit(Tag::None);
+        return true;
+    }
+    if (typed && PyBool_Check(value)) {
+        sink.unit(value == Py_True ? Tag::True : Tag::False);
+        return true;
+    }
+    if (typed && PyFloat_CheckExact(value) && !std::isnan(PyFloat_AS_DOUBLE(value))) {
+        sink.word(Tag::Float, std::bit_cast<std::uint64_t>(PyFloat_AS_DOUBLE(value)));
+        return true;
+    }
+    return false;
 }
 
 bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t token,
@@ -139,10 +185,7 @@ bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t t
         }
     }
     Fingerprint print = builder.finish();
-    if (token != 0) {
-        print.lo ^= mix64(token);
-        print.hi ^= mix64(token ^ 0x5851F42D4C957F2DULL);
-    }
+    add_token(print, token);
     return fingerprint_key(print, builder.leaves(), nullptr, self->space, self->salt, key);
 }
 
@@ -201,6 +244,16 @@ Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags
         return key_mapping(self, call, key, tags);
     }
     const CallPlan& plan = plan_of(self);
+    if (tags == nullptr && self->only_name != nullptr && plan.positional == 1 &&
+        self->key_function == nullptr) {
+        // The common case, without binding: what is looked up is looked up again when it misses.
+        PyObject* const argument = only_argument(self, call.args, call.nargsf, call.kwnames);
+        if (argument != nullptr && is_short_key(argument, self->typed)) {
+            return key_of(argument, self->space, self->salt, false, self->typed, key)
+                       ? Keyed::Yes
+                       : Keyed::Failed;
+        }
+    }
     BoundCall bound;
     if (bound.bind(plan, call) != BoundCall::Outcome::Bound) {
         return Keyed::No;
@@ -214,6 +267,57 @@ Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags
         return Keyed::Failed;
     }
     return tags == nullptr || render_tags(plan, bound, token, *tags) ? Keyed::Yes : Keyed::Failed;
+}
+
+Ref made_key(FunctionObject* self, const Call& call) {
+    if (call.made != nullptr && *call.made) {
+        return Ref::share(call.made->get());
+    }
+    Ref made(PyObject_Vectorcall(self->key_function, call.args, call.nargsf, call.kwnames));
+    if (call.made != nullptr && made) {
+        *call.made = Ref::share(made.get());
+    }
+    return made;
+}
+
+bool plain_key(const FunctionObject* self, const Call& call, KeyRef& key) noexcept {
+    for (Py_ssize_t i = self->per_instance ? 1 : 0; i < call.positional() + call.named(); ++i) {
+        if (!is_plain(call.args[i])) {
+            return false;
+        }
+    }
+    const CallPlan& plan = plan_of(self);
+    if (plan.size() > kPlainArguments || (plan.var_named && call.named() > 0)) {
+        return false;
+    }
+    BoundCall bound;
+    if (bound.bind(plan, call) != BoundCall::Outcome::Bound || !bound.rest().empty()) {
+        return false;
+    }
+    const std::span<PyObject* const> values = bound.values();
+    std::uint64_t token = 0;
+    if (self->per_instance) {
+        const auto known =
+            values.empty() ? self->instances->end() : self->instances->find(values[0]);
+        if (known == self->instances->end()) {
+            return false;
+        }
+        token = known->second.token;
+    }
+    FingerprintSink sink(process_hasher());
+    std::uint64_t count = 0;
+    for (std::size_t i = self->per_instance ? 1 : 0; i < values.size(); ++i) {
+        if (!plan.ignored[i]) {
+            if (!add_plain(sink, values[i], self->typed)) {
+                return false;
+            }
+            ++count;
+        }
+    }
+    Fingerprint print = finish_plain(sink, count, {.typed = self->typed, .ordered = self->ordered});
+    add_token(print, token);
+    key = fingerprint_ref(print, self->space, self->salt);
+    return true;
 }
 
 bool call_tags(FunctionObject* self, const Call& call, Tags& tags) {

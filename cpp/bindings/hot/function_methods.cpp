@@ -13,9 +13,7 @@ namespace {
 PyObject* function_info(PyObject* object, PyObject*) {
     FunctionObject* const self = as_function(object);
     CacheObject* const cache = self->cache;
-    if (cache->timed) {
-        tick(cache, check_now(cache));
-    }
+    expire_all(cache);
     const EngineStore& store = *cache->store;
     const std::uint64_t bound =
         self->private_cache ? store.options().max_entries : cache::kUnbounded;
@@ -30,6 +28,7 @@ PyObject* function_clear_cache(PyObject* object, PyObject*) {
         const SpaceId fresh = store.open_space();
         store.retire_space(std::exchange(self->space, fresh));
         self->salt = store.salt(fresh);
+        self->counters = &store.counters(fresh);
     } catch (...) {
         raise_current_exception();
         return nullptr;
@@ -194,6 +193,8 @@ PyMethodDef g_methods[] = {
            "cache_many($self, calls, /)\n--\n\nThe results of a list of calls, in order."),
     method("cache_warm", function_warm, METH_O,
            "cache_warm($self, calls, /)\n--\n\nLoad those of a list of calls that are not here."),
+    method("_load_many", function_load_many, METH_FASTCALL, nullptr),
+    method("_follow", function_follow, METH_FASTCALL, nullptr),
     method("__set_name__", function_set_name, METH_FASTCALL, nullptr),
     method("__reduce__", function_reduce, METH_NOARGS, nullptr),
     method("__copy__", function_copy, METH_NOARGS, nullptr),
@@ -233,8 +234,7 @@ PyObject* call_identity(FunctionObject* self, const Call& call) {
     Sha256Digest digest;
     bool made = false;
     if (self->key_function != nullptr) {
-        const Ref key(
-            PyObject_Vectorcall(self->key_function, call.args, call.nargsf, call.kwnames));
+        const Ref key = made_key(self, call);
         if (!key) {
             return nullptr;
         }

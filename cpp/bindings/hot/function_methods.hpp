@@ -23,8 +23,15 @@ class FlatCall {
 
 inline void count_bypass(FunctionObject* self) noexcept {
     constexpr auto kBypass = static_cast<std::size_t>(cache::MissReason::Bypass);
-    ++self->cache->store->counters(self->space).misses[kBypass];
+    ++self->cache->store->counters(space_of(self)).misses[kBypass];
 }
+
+// get_or_load_many, in two steps. _load_many(keys, loader, ttl, tags, cost) makes one load of all keys
+// that are neither here nor being loaded, and returns what there is then and a list of (key, flight)
+// of the rest. _follow(flight, key, loader, ttl, tags, cost, True) waits for one of these; LEFT_OUT
+// when its load had no value for the key. Both only on the function behind a Cache's own entries.
+[[nodiscard]] PyObject* function_load_many(PyObject* self, PyObject* const* args, Py_ssize_t count);
+[[nodiscard]] PyObject* function_follow(PyObject* self, PyObject* const* args, Py_ssize_t count);
 
 // An awaitable that loads anew and replaces what is stored.
 [[nodiscard]] PyObject* refresh_asynchronously(FunctionObject* self, const Call& call);

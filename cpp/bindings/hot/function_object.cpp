@@ -1,6 +1,7 @@
 #include "hot/function_object.hpp"
 
 #include "hot/async_call.hpp"
+#include "hot/hit.hpp"
 #include "hot/negative.hpp"
 #include "hot/ready.hpp"
 #include "translate_error.hpp"
@@ -15,81 +16,99 @@ PyTypeObject* g_type = nullptr;
 
 // ---- The hit path
 
-// The live value of the single argument, borrowed, with the hit recorded; null: the long way.
-[[nodiscard]] inline PyObject* find_hit(FunctionObject* self, PyObject* argument) noexcept {
-    CacheObject* const cache = self->cache;
-    EngineStore& store = *cache->store;
-    Slot slot;
-    std::int64_t number;
-    if (PyUnicode_CheckExact(argument)) {
-        slot = find_text(store, text_key(argument, self->space, self->salt));
-    } else if (PyLong_CheckExact(argument) && small_int(argument, number)) {
-        slot = find_int(store, int_key(number, self->space, self->salt));
-    } else {
-        return nullptr;
+// What becomes of a call, synchronous or not, once it is known what there is for it.
+struct Synchronous {
+    static PyObject* hand(PyObject* value) { return Py_NewRef(value); }
+    static PyObject* load(FunctionObject* self, PyObject* const* args, std::size_t nargsf,
+                          PyObject* kwnames, const KeyRef& key) {
+        return call_absent(self, args, nargsf, kwnames, key.hash, key.word, key.kind);
     }
-    if (slot == kNoSlot) {
-        return nullptr;
+    static PyObject* decide(FunctionObject* self, PyObject* const* args, std::size_t nargsf,
+                            PyObject* kwnames) {
+        return call_slowly(self, args, nargsf, kwnames);
     }
-    cache::Entry& entry = store[slot];
-    if (entry.state != cache::EntryState::Resident) {
-        return nullptr;
+};
+struct Asynchronous {
+    static PyObject* hand(PyObject* value) { return make_ready(Py_NewRef(value)); }
+    static PyObject* load(FunctionObject* self, PyObject* const* args, std::size_t nargsf,
+                          PyObject* kwnames, const KeyRef&) {
+        return decide(self, args, nargsf, kwnames);
     }
-    Instant now{};
-    if (cache->timed) {
-        now = check_now(cache);
-        if (now != cache->last_tick || now >= entry.deadline) [[unlikely]] {
-            return nullptr;
-        }
+    static PyObject* decide(FunctionObject* self, PyObject* const* args, std::size_t nargsf,
+                            PyObject* kwnames) {
+        return call_asynchronously(self, Call{args, nargsf, kwnames});
     }
-    PyObject* const value = reinterpret_cast<PyObject*>(entry.value);
-    if (Py_TYPE(value) == negative_type()) [[unlikely]] {
-        return nullptr;
-    }
-    store.hit(slot, entry, now);
-    return value;
+};
+
+// A function whose key= or copy= has to be asked, whatever the arguments.
+template <class Kind>
+PyObject* call_asking(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                      PyObject* kwnames) {
+    return Kind::decide(as_function(object), args, nargsf, kwnames);
 }
 
-// The single argument of a call that has just one, else null.
-[[nodiscard]] inline PyObject* only_argument(const FunctionObject* self, PyObject* const* args,
-                                             std::size_t nargsf, PyObject* kwnames) noexcept {
-    const std::size_t count = nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET;
-    if (kwnames == nullptr) [[likely]] {
-        return count == 1 ? args[0] : nullptr;
-    }
-    const bool named = count == 0 && PyTuple_GET_SIZE(kwnames) == 1 &&
-                       PyTuple_GET_ITEM(kwnames, 0) == self->only_name;
-    return named ? args[0] : nullptr;
-}
-
-PyObject* call_function(PyObject* object, PyObject* const* args, std::size_t nargsf,
+// A function of one parameter, whose value is the key.
+template <class Kind>
+PyObject* call_with_one(PyObject* object, PyObject* const* args, std::size_t nargsf,
                         PyObject* kwnames) {
     FunctionObject* const self = as_function(object);
-    if (self->direct && g_open_scopes == 0) [[likely]] {
-        PyObject* const argument = only_argument(self, args, nargsf, kwnames);
-        if (argument != nullptr) [[likely]] {
-            PyObject* const value = find_hit(self, argument);
-            if (value != nullptr) [[likely]] {
-                return Py_NewRef(value);
-            }
-        }
+    const auto otherwise = [=] { return Kind::decide(self, args, nargsf, kwnames); };
+    if (g_open_scopes != 0) [[unlikely]] {
+        return otherwise();
     }
-    return call_slowly(self, Call{args, nargsf, kwnames});
+    PyObject* const argument = only_argument(self, args, nargsf, kwnames);
+    if (argument == nullptr) [[unlikely]] {
+        return otherwise();
+    }
+    return find_live(
+        self->cache, self->space, self->salt, argument,
+        [=](cache::Entry& entry, Slot slot, Instant now) {
+            PyObject* const value = reinterpret_cast<PyObject*>(entry.value);
+            if (Py_TYPE(value) == negative_type()) [[unlikely]] {
+                return Kind::decide(self, args, nargsf, kwnames);
+            }
+            self->cache->store->hit(*self->counters, slot, entry, now);
+            return Kind::hand(value);
+        },
+        [=](const KeyRef& key) { return Kind::load(self, args, nargsf, kwnames, key); }, otherwise);
 }
 
-PyObject* call_async_function(PyObject* object, PyObject* const* args, std::size_t nargsf,
-                              PyObject* kwnames) {
+// A function of several parameters, or of none, or a method.
+template <class Kind>
+PyObject* call_with_several(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                            PyObject* kwnames) {
     FunctionObject* const self = as_function(object);
-    if (self->direct && g_open_scopes == 0) [[likely]] {
-        PyObject* const argument = only_argument(self, args, nargsf, kwnames);
-        if (argument != nullptr) [[likely]] {
-            PyObject* const value = find_hit(self, argument);
-            if (value != nullptr) [[likely]] {
-                return make_ready(Py_NewRef(value));
-            }
-        }
+    const auto otherwise = [=] { return Kind::decide(self, args, nargsf, kwnames); };
+    KeyRef key;
+    if (g_open_scopes != 0 || !plain_key(self, Call{args, nargsf, kwnames}, key)) {
+        return otherwise();
     }
-    return call_asynchronously(self, Call{args, nargsf, kwnames});
+    return find_live<KeyKind::Fingerprint>(
+        self->cache, key,
+        [=](cache::Entry& entry, Slot slot, Instant now) {
+            PyObject* const value = reinterpret_cast<PyObject*>(entry.value);
+            if (Py_TYPE(value) == negative_type()) [[unlikely]] {
+                return Kind::decide(self, args, nargsf, kwnames);
+            }
+            self->cache->store->hit(*self->counters, slot, entry, now);
+            return Kind::hand(value);
+        },
+        [=](const KeyRef& absent) { return Kind::load(self, args, nargsf, kwnames, absent); },
+        otherwise);
+}
+
+template <class Kind>
+vectorcallfunc way_of(const FunctionObject* self) {
+    const bool one = self->only_name != nullptr;
+    if (self->key_function != nullptr || self->rules->copy || self->mapping ||
+        (one && plan_of(self).positional != 1)) {
+        return call_asking<Kind>;
+    }
+    return one ? call_with_one<Kind> : call_with_several<Kind>;
+}
+
+void choose_way(FunctionObject* self) {
+    self->vectorcall = self->asynchronous ? way_of<Asynchronous>(self) : way_of<Synchronous>(self);
 }
 
 // ---- The type
@@ -246,7 +265,7 @@ void fill_rules(const NewArguments& given, Rules& rules) {
     rules.life.ttl = given.ttl < 0 ? kForEver : Nanos{given.ttl};
     rules.life.tti = given.tti < 0 ? Nanos::zero() : Nanos{given.tti};
     rules.life.jitter = given.jitter;
-    rules.life.cost = static_cast<float>(given.cost);
+    rules.life.cost = given.cost;
     rules.negative_ttl = given.negative_ttl < 0 ? Nanos::zero() : Nanos{given.negative_ttl};
     rules.wait_timeout = given.wait_timeout;
     rules.exceptions = unless_none(given.exceptions);
@@ -274,7 +293,6 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
     self->ordered = given.ordered != 0;
     self->per_instance = given.per_instance != 0;
     self->private_cache = given.private_cache != 0;
-    self->vectorcall = self->asynchronous ? call_async_function : call_function;
     try {
         self->plan = new std::unique_ptr<CallPlan>(make_plan(given.plan));
         if (!*self->plan) {
@@ -286,6 +304,7 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->mapping = given.mapping != 0;
         self->space = self->mapping ? cache->space : cache->store->open_space();
         self->salt = cache->store->salt(self->space);
+        self->counters = &cache->store->counters(self->space);
         self->cache = as_cache(Py_NewRef(given.cache));
     } catch (...) {
         raise_current_exception();
@@ -298,8 +317,7 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->only_name =
             plan.positional_only == 1 ? Py_None : PyTuple_GET_ITEM(plan.names.get(), 0);
     }
-    self->direct = self->only_name != nullptr && plan.positional == 1 &&
-                   self->key_function == nullptr && !self->rules->copy;
+    choose_way(self);
     return owner.release();
 }
 
@@ -341,8 +359,8 @@ PyObject* function_set_name(PyObject* object, PyObject* const* args, Py_ssize_t 
     }
     if (shared.get() == Py_False && self->key_function == nullptr) {
         self->per_instance = true;
-        self->direct = false;
         self->only_name = nullptr;
+        choose_way(self);
     }
     Py_RETURN_NONE;
 }

@@ -3,8 +3,11 @@
 //
 //     function_object.cpp    the type, the hit path, the garbage collector
 //     function_key.cpp       from arguments to a key and tags
-//     function_load.cpp      misses: synchronous loads, waiting, what a finished load stores
+//     function_load.cpp      misses: the decision, and waiting for others
+//     function_lead.cpp      leading a synchronous load
+//     function_settle.cpp    what a finished load stores
 //     function_async.cpp     misses of asynchronous functions
+//     function_many.cpp      one load of many keys
 //     function_control.cpp   calls while cache_control, observe or disabled are in force
 //     function_methods.cpp   cache_info, cache_clear and the other methods
 #pragma once
@@ -18,6 +21,7 @@
 #include "hot/cache_object.hpp"
 #include "hot/call_plan.hpp"
 #include "hot/flight_object.hpp"
+#include "hot/flight_solo.hpp"
 #include "hot/heap_type.hpp"
 
 namespace millpond::bindings {
@@ -46,8 +50,8 @@ struct FunctionObject {
     CacheObject* cache;  // owned
     SpaceId space;
     std::uint64_t salt;
+    cache::Counters* counters;  // of the space
     PyObject* only_name;  // of the single parameter, borrowed from the plan; null: not so simple
-    bool direct;          // a hit may be answered by the short way
     bool asynchronous;
     bool typed;
     bool ordered;
@@ -76,8 +80,25 @@ struct FunctionObject {
 [[nodiscard]] inline SpaceId space_of(const FunctionObject* self) noexcept {
     return self->mapping ? self->cache->space : self->space;
 }
+// Of the function's entries, wherever they are now.
+[[nodiscard]] inline cache::Counters& counters(FunctionObject* self) noexcept {
+    return self->cache->store->counters(space_of(self));
+}
 [[nodiscard]] PyTypeObject* function_type() noexcept;
 [[nodiscard]] int init_function(PyObject* module);
+
+// The single argument of a call that has just one, else null.
+// REQUIRES: only_name is set and the parameter can be given by position.
+[[nodiscard]] inline PyObject* only_argument(const FunctionObject* self, PyObject* const* args,
+                                             std::size_t nargsf, PyObject* kwnames) noexcept {
+    const std::size_t count = nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET;
+    if (kwnames == nullptr) [[likely]] {
+        return count == 1 ? args[0] : nullptr;
+    }
+    const bool named = count == 0 && PyTuple_GET_SIZE(kwnames) == 1 &&
+                       PyTuple_GET_ITEM(kwnames, 0) == self->only_name;
+    return named ? args[0] : nullptr;
+}
 
 // How many scopes of cache_control, observe and disabled are open in this process. The hit path
 // looks at nothing else of theirs.
@@ -94,10 +115,16 @@ enum class Keyed {
 };
 // The key of a call, and the tags of what it will store unless `tags` is null.
 [[nodiscard]] Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags);
+// What key= returns for a call, asked once where the call keeps it. Null with an exception set.
+[[nodiscard]] Ref made_key(FunctionObject* self, const Call& call);
+// The key of a call whose arguments are all str, int, float, bool or None, the same that key_call()
+// gives, without running any code; false: ask key_call(). For functions without key= that have not
+// just one parameter.
+[[nodiscard]] bool plain_key(const FunctionObject* self, const Call& call, KeyRef& key) noexcept;
 // The tags alone, of a call that has a key: `key=` is not asked again. False with an exception set.
 [[nodiscard]] bool call_tags(FunctionObject* self, const Call& call, Tags& tags);
 
-// ---- function_load.cpp
+// ---- function_load.cpp, function_lead.cpp, function_settle.cpp
 
 // How a load is to be made and kept: the function's own rules, unless the call or a scope says
 // otherwise.
@@ -113,8 +140,7 @@ struct Terms {
 [[nodiscard]] bool terms_of(FunctionObject* self, const Call& call, Terms& terms);
 
 // One load on its way: what the end of its flight needs to know.
-struct Load {
-    FunctionObject* function;  // kept alive by the flight
+struct Load : SoloLoad {
     CacheKey key;
     EntryId entry{};
     Instant started{};
@@ -123,8 +149,23 @@ struct Load {
     std::uint64_t seen = ~std::uint64_t{0};  // as in Terms
     bool store = true;
     bool beside = false;
-    bool on_heap = false;
+    bool solo = false;  // its leader gives it back, else the end of its flight does
 };
+
+[[nodiscard]] inline Load* load_of(FlightObject* flight) {
+    return static_cast<Load*>(static_cast<SoloLoad*>(flight_ticket(flight).extra));
+}
+// The word of a pending entry: a reference to its flight, or the load itself where no flight has
+// been made for it. Objects have even addresses.
+[[nodiscard]] inline cache::Word word_of(Load* load) noexcept {
+    return reinterpret_cast<std::uintptr_t>(load) | 1;
+}
+[[nodiscard]] inline Load* load_in(cache::Word word) noexcept {
+    return (word & 1) != 0 ? reinterpret_cast<Load*>(word & ~cache::Word{1}) : nullptr;
+}
+// A load on its way, from a pool; null with MemoryError set.
+[[nodiscard]] Load* make_load(FunctionObject* self, CacheKey&& key, const Terms& terms);
+void give_back(Load* load);
 
 // Calls the plain function.
 [[nodiscard]] inline PyObject* call_through(const FunctionObject* self, const Call& call) {
@@ -134,26 +175,41 @@ struct Load {
 [[nodiscard]] PyObject* hand_out(const FunctionObject* self, PyObject* value);
 // The tags of a call; `failed` with an exception set.
 [[nodiscard]] Tags tags_for(FunctionObject* self, const Call& call, bool* failed);
-// The whole of a call that the hit path could not answer.
-[[nodiscard]] PyObject* call_slowly(FunctionObject* self, const Call& call);
+// The whole of a call that the hit path could not answer. Never inlined there, where its frame would
+// cost every hit.
+[[nodiscard, gnu::noinline]] PyObject* call_slowly(FunctionObject* self, PyObject* const* args,
+                                                   std::size_t nargsf, PyObject* kwnames);
+// The same of a call of a function with a short way, whose key, of one str or int, has no entry.
+// The key comes in registers: read as a whole just after it was written in parts, it would stall.
+// REQUIRES: no scope is open.
+[[nodiscard, gnu::noinline]] PyObject* call_absent(FunctionObject* self, PyObject* const* args,
+                                                   std::size_t nargsf, PyObject* kwnames,
+                                                   cache::Hash hash, cache::Word word,
+                                                   std::uint8_t kind);
 // Leads a synchronous load and returns its value.
 [[nodiscard]] PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key,
                                   const Tags& tags, const Terms& terms);
-// Reserves the key and opens the flight; new reference, or null with an exception set. `load` lives
-// until the flight is settled.
+// Reserves the key and opens the flight; new reference, or null with an exception set. Takes over
+// `load`, which lives until the flight is settled.
 [[nodiscard]] FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags);
 // Runs the function as the load of `flight`, which it ends.
 [[nodiscard]] PyObject* run_load(FunctionObject* self, const Call& call, FlightObject* flight);
-// The flight of a pending entry, a new reference, the caller counted as a follower.
+// Whether the caller knows what left_out() means: a call of the mapping's loader with a sixth argument.
+[[nodiscard]] inline bool takes_left_out(const FunctionObject* self, const Call& call) noexcept {
+    return self->mapping && call.positional() > 5;
+}
+// The flight of a pending entry, a new reference, the caller counted as a follower; null with
+// MemoryError set.
 [[nodiscard]] FlightObject* join_load(FunctionObject* self, Slot pending);
 // Waits for the load of another caller.
 [[nodiscard]] PyObject* follow_load(FunctionObject* self, const Call& call, FlightObject* flight);
 // What the end of a flight does: stores the value and counts.
-void settle_load(FlightObject* flight, PyObject* owner, PyObject* value, PyObject* exception);
+void settle_load(FlightObject* flight, LoadTicket& ticket, PyObject* owner, PyObject* value,
+                 PyObject* exception);
 
 // ---- function_async.cpp
 
-[[nodiscard]] PyObject* call_asynchronously(FunctionObject* self, const Call& call);
+[[nodiscard, gnu::noinline]] PyObject* call_asynchronously(FunctionObject* self, const Call& call);
 
 // ---- function_methods.cpp
 

@@ -177,6 +177,7 @@ PyObject* call_remove_done_callback(PyObject* self, PyObject* callback) {
     long removed = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs.get()); ++i) {
         Ref pair = Ref::share(PyList_GET_ITEM(pairs.get(), i));
+        // A list has no null items. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
         PyObject* candidate = PyTuple_GET_ITEM(pair.get(), 0);
         const int same = PyObject_RichCompareBool(candidate, callback, Py_EQ);
         if (same < 0 ||

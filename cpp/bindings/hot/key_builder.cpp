@@ -45,10 +45,11 @@ std::string argument_name(PyObject* label, std::uint64_t place) {
 
 // Runs a walk: what it threw or noted becomes a Python exception.
 template <typename Sink, typename Walk>
-bool guarded(Walker<Sink>& walker, PyObject* label, std::uint64_t place, const Walk& walk) {
+bool guarded(Walker<Sink>& walker, PyObject* label, std::uint64_t place, const Walk& walk,
+             KeySource source = KeySource::Argument) {
     try {
         if (walk()) return true;
-        walker.failure().raise(argument_name(label, place));
+        walker.failure().raise(source, argument_name(label, place));
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
     }
@@ -66,13 +67,13 @@ void sort_leaves(std::vector<Ref>& leaves, std::vector<LeafRun>& runs) {
     std::vector<Ref> sorted;
     const std::size_t first = runs.front().begin;
     sorted.reserve(leaves.size() - first);
-    std::stable_sort(runs.begin(), runs.end(), [](const LeafRun& a, const LeafRun& b) {
+    std::ranges::stable_sort(runs, [](const LeafRun& a, const LeafRun& b) {
         return std::pair(a.print.hi, a.print.lo) < std::pair(b.print.hi, b.print.lo);
     });
     for (const LeafRun& run : runs) {
         for (std::size_t i = run.begin; i < run.end; ++i) sorted.push_back(std::move(leaves[i]));
     }
-    std::move(sorted.begin(), sorted.end(), leaves.begin() + static_cast<std::ptrdiff_t>(first));
+    std::ranges::move(sorted, leaves.begin() + static_cast<std::ptrdiff_t>(first));
 }
 
 template <typename Sink>
@@ -93,6 +94,7 @@ bool Walker<Sink>::refuse_depth(PyObject* object) {
 template class Walker<FingerprintSink>;
 template class Walker<DigestSink>;
 
+// It is there from the start. NOLINTNEXTLINE(bugprone-unchecked-optional-access)
 const BlockHasher& process_hasher() { return *hasher_of_process(); }
 
 void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> seed,
@@ -100,10 +102,10 @@ void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> 
     hasher_of_process().emplace(seed, lanes);
 }
 
-bool KeyBuilder::add(PyObject* value, PyObject* label) {
+bool KeyBuilder::add(PyObject* value, PyObject* label, KeySource source) {
     std::vector<Ref>& leaves = walker_.leaves();
     const std::size_t before = leaves.size();
-    return guarded(walker_, label, positional_, [&] {
+    const auto walk = [&] {
         if (!walker_.value(value)) return false;
         ++positional_;
         const std::size_t added = leaves.size() - before;
@@ -117,7 +119,8 @@ bool KeyBuilder::add(PyObject* value, PyObject* label) {
             run.end += added;
         }
         return keep_leaves();
-    });
+    };
+    return guarded(walker_, label, positional_, walk, source);
 }
 
 bool KeyBuilder::add_named(PyObject* name, PyObject* value) {
@@ -140,7 +143,7 @@ bool KeyBuilder::add_named(PyObject* name, PyObject* value) {
 
 bool KeyBuilder::keep_leaves() {
     std::vector<LeafRun> runs = named_runs_;
-    std::stable_sort(runs.begin(), runs.end(), [](const LeafRun& a, const LeafRun& b) {
+    std::ranges::stable_sort(runs, [](const LeafRun& a, const LeafRun& b) {
         return std::pair(a.print.hi, a.print.lo) < std::pair(b.print.hi, b.print.lo);
     });
     const std::vector<Ref>& leaves = walker_.leaves();
@@ -156,6 +159,13 @@ bool KeyBuilder::keep_leaves() {
     for (const LeafRun& run : runs) put(run.begin, run.end);
     tuple_ = std::move(tuple);
     return true;
+}
+
+Fingerprint finish_plain(FingerprintSink& sink, std::uint64_t count,
+                         const KeyOptions& options) noexcept {
+    sink.word(Tag::Root, count << 2 | option_bits(options));
+    sink.summed(Tag::Root, 0, Block{0, 0});
+    return sink.finish();
 }
 
 Fingerprint KeyBuilder::finish() noexcept {
@@ -203,8 +213,7 @@ bool SharedKeyBuilder::add_named(PyObject* name, PyObject* value) {
 bool SharedKeyBuilder::finish(Sha256Digest& key) {
     return guarded(walker_, nullptr, 0, [&] {
         DigestSink& sink = walker_.sink();
-        std::sort(named_.begin(), named_.end(),
-                  [](const Named& a, const Named& b) { return a.name < b.name; });
+        std::ranges::sort(named_, [](const Named& a, const Named& b) { return a.name < b.name; });
         sink.open(Tag::Root, positional_);
         sink.open(Tag::Root, named_.size());
         for (const Named& each : named_) {

@@ -34,9 +34,10 @@ class KeyBuilder {
     explicit KeyBuilder(const KeyOptions& options)
         : walker_(options, process_hasher()), options_(options), named_sum_(process_hasher()) {}
 
-    // The next positional value. `label` (a str or null) names it in an error message.
+    // The next positional value. `label` (a str or null) and `source` name it in an error message.
     // False with an exception set: KeyingError, or what a __hash__ of the user's raised.
-    [[nodiscard]] bool add(PyObject* value, PyObject* label = nullptr);
+    [[nodiscard]] bool add(PyObject* value, PyObject* label = nullptr,
+                           KeySource source = KeySource::Argument);
 
     // A pair whose place among the pairs does not count (**kwargs). REQUIRES: name is a str.
     [[nodiscard]] bool add_named(PyObject* name, PyObject* value);
@@ -60,6 +61,11 @@ class KeyBuilder {
     std::vector<LeafRun> named_runs_;
     Ref tuple_;
 };
+
+// What KeyBuilder::finish() gives after `count` positional values without leaves, which the caller
+// has put into `sink` in Walker's form.
+[[nodiscard]] Fingerprint finish_plain(FingerprintSink& sink, std::uint64_t count,
+                                       const KeyOptions& options) noexcept;
 
 // The shared key of a call's arguments: 32 bytes that are the same in every process. Costs about
 // what SHA-256 over the arguments costs. Opaque leaves are an error.

@@ -14,7 +14,8 @@ namespace millpond::bindings {
 // Open addressing, at most half full. Not thread-safe. Costs nothing until the first insert.
 class VisitedSet {
   public:
-    VisitedSet() noexcept {}  // leaves first_ unset: most walks meet no shared part
+    // Leaves first_ unset, which a default would clear: most walks meet no shared part.
+    VisitedSet() noexcept {}  // NOLINT(modernize-use-equals-default)
 
     // True if `object` was not in the set. Amortised O(1); may throw bad_alloc.
     [[nodiscard]] bool insert(PyObject* object) {

@@ -41,19 +41,19 @@ constexpr bool kAttributesShownTwice = PY_VERSION_HEX >= 0x030D0000;
     const std::size_t digits = number->long_value.lv_tag >> _PyLong_NON_SIZE_BITS;
     const digit first = number->long_value.ob_digit[0];
     const bool negative = (number->long_value.lv_tag & 3) == 2;
-    constexpr std::size_t head = offsetof(PyLongObject, long_value.ob_digit);
+    constexpr std::size_t kHead = offsetof(PyLongObject, long_value.ob_digit);
 #else
     const Py_ssize_t size = Py_SIZE(value);
     const auto digits = static_cast<std::size_t>(size < 0 ? -size : size);
     const digit first = number->ob_digit[0];
     const bool negative = size < 0;
-    constexpr std::size_t head = offsetof(PyLongObject, ob_digit);
+    constexpr std::size_t kHead = offsetof(PyLongObject, ob_digit);
 #endif
     // CPython keeps one copy of the integers -5 to 256.
     if (digits == 0 || (digits == 1 && first <= (negative ? 5U : 256U))) {
         return 0;
     }
-    return head + digits * sizeof(digit);
+    return kHead + digits * sizeof(digit);
 }
 
 // Sets the size of the commonest leaves; false for anything else.

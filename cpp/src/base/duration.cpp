@@ -43,7 +43,7 @@ const Unit* add(std::string_view text, const detail::Quantity& quantity, const U
         refuse(text, fmt::format("{} has no unit", detail::quoted(quantity.whole)));
     }
     const auto named = [&](const Unit& u) { return u.name == quantity.unit; };
-    const Unit* const found = std::find_if(std::begin(kUnits), std::end(kUnits), named);
+    const Unit* const found = std::ranges::find_if(kUnits, named);
     if (found == std::end(kUnits)) {
         refuse(text, fmt::format("there is no unit {}", detail::quoted(quantity.unit)));
     }
@@ -51,9 +51,9 @@ const Unit* add(std::string_view text, const detail::Quantity& quantity, const U
         refuse(text,
                fmt::format("the unit \"{}\" stands behind the same or a smaller one", found->name));
     }
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+    constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
     std::uint64_t nanos = 0;
-    switch (detail::read_quantity(quantity, found->nanos, most - total, nanos)) {
+    switch (detail::read_quantity(quantity, found->nanos, kMost - total, nanos)) {
         case detail::Reading::Exact: break;
         case detail::Reading::TooLarge: refuse(text, "it is longer than 292 years");
         case detail::Reading::NotWhole: refuse(text, "it is finer than a nanosecond");

@@ -13,7 +13,7 @@ constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' &&
 
 template <class Is>
 std::string_view take_while(std::string_view& text, Is is) {
-    const auto end = std::find_if_not(text.begin(), text.end(), is);
+    const auto end = std::ranges::find_if_not(text, is);
     const std::string_view taken = text.substr(0, static_cast<std::size_t>(end - text.begin()));
     text.remove_prefix(taken.size());
     return taken;

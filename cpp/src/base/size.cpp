@@ -65,9 +65,9 @@ std::uint64_t parse_size(std::string_view text) {
             text.substr(static_cast<std::size_t>(quantity->unit.data() - text.data()));
         refuse(text, fmt::format("there is no unit {}", detail::quoted(tail)));
     }
-    constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t bytes = 0;
-    switch (detail::read_quantity(*quantity, unit, most, bytes)) {
+    switch (detail::read_quantity(*quantity, unit, kMost, bytes)) {
         case detail::Reading::Exact: break;
         case detail::Reading::TooLarge: refuse(text, "it is 16777216TiB or more");
         case detail::Reading::NotWhole: refuse(text, "it is not a whole number of bytes");
@@ -77,9 +77,8 @@ std::uint64_t parse_size(std::string_view text) {
 
 std::string format_size(std::uint64_t bytes) {
     const auto divides = [&](const Unit& unit) { return bytes % unit.bytes == 0; };
-    const Unit& unit =
-        bytes == 0 ? *std::prev(std::end(kBinaryUnits))
-                   : *std::find_if(std::begin(kBinaryUnits), std::end(kBinaryUnits), divides);
+    const Unit& unit = bytes == 0 ? *std::prev(std::end(kBinaryUnits))
+                                  : *std::ranges::find_if(kBinaryUnits, divides);
     return fmt::format("{}{}", bytes / unit.bytes, unit.name);
 }
 

@@ -40,7 +40,7 @@ namespace {
 
 [[nodiscard]] std::size_t index_of(std::string_view source, std::string_view name,
                                    std::span<const std::string> arguments) {
-    const auto found = std::find(arguments.begin(), arguments.end(), name);
+    const auto found = std::ranges::find(arguments, name);
     if (found == arguments.end()) {
         fail(source, explain(name, arguments));
     }

@@ -51,7 +51,7 @@ class Lfu final : public Policy {
 
     void remove(Entries& entries, Slot slot) noexcept override { take(entries, slot); }
     Slot victim(Entries&) noexcept override { return buckets_[lowest_].list.back(); }
-    std::size_t allocated_bytes() const noexcept override {
+    [[nodiscard]] std::size_t allocated_bytes() const noexcept override {
         return bucket_of_.allocated_bytes() + buckets_.allocated_bytes();
     }
 

@@ -18,7 +18,7 @@ class Lru final : public Policy {
     void hit(Entries& entries, Slot slot) noexcept override { list_.move_to_front(entries, slot); }
     void remove(Entries& entries, Slot slot) noexcept override { list_.remove(entries, slot); }
     Slot victim(Entries&) noexcept override { return list_.back(); }
-    std::size_t allocated_bytes() const noexcept override { return 0; }
+    [[nodiscard]] std::size_t allocated_bytes() const noexcept override { return 0; }
 
   private:
     EntryList list_;
@@ -31,7 +31,7 @@ class Fifo final : public Policy {
     void hit(Entries&, Slot) noexcept override {}
     void remove(Entries& entries, Slot slot) noexcept override { list_.remove(entries, slot); }
     Slot victim(Entries&) noexcept override { return list_.back(); }
-    std::size_t allocated_bytes() const noexcept override { return 0; }
+    [[nodiscard]] std::size_t allocated_bytes() const noexcept override { return 0; }
 
   private:
     EntryList list_;
@@ -61,7 +61,7 @@ class Sieve final : public Policy {
         hand_ = at;
         return at;
     }
-    std::size_t allocated_bytes() const noexcept override { return 0; }
+    [[nodiscard]] std::size_t allocated_bytes() const noexcept override { return 0; }
 
   private:
     EntryList list_;
@@ -118,7 +118,9 @@ class S3Fifo final : public Policy {
         }
     }
 
-    std::size_t allocated_bytes() const noexcept override { return ghosts_.allocated_bytes(); }
+    [[nodiscard]] std::size_t allocated_bytes() const noexcept override {
+        return ghosts_.allocated_bytes();
+    }
 
   private:
     static constexpr std::uint8_t kSmall = 0;

@@ -82,7 +82,7 @@ class _State:
         return state
 
 
-_state: ContextVar[_State | None] = ContextVar("millpond.cache.control", default=None)
+scopes: ContextVar[_State | None] = ContextVar("millpond.cache.control", default=None)
 
 
 def _record(observers: tuple[list[CallRecord], ...], *call: Any) -> None:
@@ -102,12 +102,12 @@ class Scope:
         self._tokens: list[Token[_State | None]] = []
 
     def __enter__(self) -> list[CallRecord]:
-        state = (_state.get() or _State()).changed(self._changes)
+        state = (scopes.get() or _State()).changed(self._changes)
         calls: list[CallRecord] = []
         if self._calls is not None:
             calls = self._calls
             state.observers = (*state.observers, calls)
-        self._tokens.append(_state.set(state))
+        self._tokens.append(scopes.set(state))
         _engine.open_scope()
         return calls
 
@@ -118,7 +118,7 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         _engine.close_scope()
-        _state.reset(self._tokens.pop())
+        scopes.reset(self._tokens.pop())
 
 
 def cache_control(
@@ -202,11 +202,11 @@ def _start() -> ContextVar[_State | None]:
             f"MILLPOND_DISABLED={asked!r}: give one of {', '.join(_YES)} or {', '.join(_NO[1:])}"
         )
     if asked in _NO:
-        return _state
+        return scopes
     _engine.open_scope()
     off = _State().changed({"disabled": True})
     return ContextVar("millpond.cache.control", default=off)
 
 
-_state = _start()
-_engine.set_scopes(_state, _record)
+scopes = _start()
+_engine.set_scopes(scopes, _record)

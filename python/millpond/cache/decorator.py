@@ -211,8 +211,8 @@ def _dollars(cost: Any) -> float:
         return 0.0
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         raise OptionTypeError(f"cost={cost!r}: give dollars, or a function of the result")
-    if not 0 <= cost < float("inf"):
-        raise ConfigurationError(f"cost={cost}: give a finite number of dollars, 0 or more")
+    if not 0 <= cost <= 1e15:
+        raise ConfigurationError(f"cost={cost}: give a number of dollars from 0 to 1e15")
     return float(cost)
 
 

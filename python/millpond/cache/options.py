@@ -77,6 +77,25 @@ def policy(given: str) -> str:
     return given
 
 
+def tags(given: Any, option: str = "tags") -> tuple[str, ...] | str:
+    """One tag, or several as a tuple; the engine looks at each."""
+    if isinstance(given, str):
+        return given
+    try:
+        return tuple(given)
+    except TypeError:
+        if hasattr(given, "__iter__"):
+            raise
+        raise OptionTypeError(f"{option}={given!r}: give a str or an iterable of str") from None
+
+
+def loader(given: Any, takes: str) -> Any:
+    """A function that loads, in place of its bare TypeError when it is called."""
+    if not callable(given):
+        raise OptionTypeError(f"loader={given!r}: give a function of {takes}")
+    return given
+
+
 def function(given: Any, option: str) -> Any:
     """A callable, or None."""
     if given is not None and not callable(given):

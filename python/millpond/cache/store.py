@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from millpond import _engine
-from millpond.cache import options
+from millpond.cache import batch, options
 from millpond.errors import OptionTypeError, UnsupportedError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from millpond.cache._types import Duration, Policy
 
@@ -114,14 +114,10 @@ class Cache(_engine.CacheBase):
             'ADA'
         """
         given = options.MISSING if ttl is options.UNSET else ttl
-        code = getattr(loader, "__code__", None)
-        if code is None:
-            asynchronous = _is_async_callable(loader)
-        else:
-            asynchronous = bool(code.co_flags & _COROUTINE)
-        load = self._async_loader if asynchronous else self._loader
-        return load(key, loader, given, tags if isinstance(tags, str) else tuple(tags), cost)
+        load = self._async_loader if _is_async(loader, "the key") else self._loader
+        return load(key, loader, given, options.tags(tags), cost)
 
+    @overload
     def get_or_load_many(
         self,
         keys: Iterable[Any],
@@ -129,21 +125,48 @@ class Cache(_engine.CacheBase):
         *,
         ttl: Duration | None = options.UNSET,
         tags: Iterable[str] | str = (),
-    ) -> dict[Any, Any]:
+    ) -> dict[Any, Any]: ...
+    @overload
+    def get_or_load_many(
+        self,
+        keys: Iterable[Any],
+        loader: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
+        *,
+        ttl: Duration | None = options.UNSET,
+        tags: Iterable[str] | str = (),
+    ) -> Awaitable[dict[Any, Any]]: ...
+    def get_or_load_many(
+        self,
+        keys: Iterable[Any],
+        loader: Callable[[list[Any]], Any],
+        *,
+        ttl: Duration | None = options.UNSET,
+        tags: Iterable[str] | str = (),
+    ) -> Any:
         """The live values of keys; one `loader(missing keys)` brings and stores the others.
 
-        What the loader leaves out of its mapping is left out of the result. Unlike `get_or_load`
-        it joins no load of other callers, and an invalidation while the loader runs does not
-        keep its values out.
+        A key that another caller is loading is waited for, after the load of the rest. What is
+        invalidated or set while the loader runs stays so. An `async def` loader makes this an
+        awaitable. Each key that was loaded counts as a load.
+
+        Args:
+            keys: hashable keys; one that comes twice is one key.
+            loader: loader(keys) -> a mapping of them to values. A key that it leaves out is left
+                out of the result and asked for again next time; one too many is not stored.
+            ttl: the life of what is loaded, in place of the cache's own.
+            tags: a tag or several to invalidate by.
+
+        Example:
+            >>> cache = Cache(max_entries=1000)
+            >>> cache["ada"] = 3
+            >>> cache.get_or_load_many(["ada", "bob"], lambda keys: dict.fromkeys(keys, 0))
+            {'ada': 3, 'bob': 0}
         """
-        wanted = list(keys)
-        found = self.get_many(wanted)
-        missing = [key for key in wanted if key not in found]
-        if missing:
-            loaded = loader(missing)
-            self.set_many(loaded, ttl=ttl, tags=tags)
-            found.update((key, loaded[key]) for key in missing if key in loaded)
-        return found
+        given = options.MISSING if ttl is options.UNSET else ttl
+        terms = (given, options.tags(tags), 0.0)
+        if not _is_async(loader, "a list of keys"):
+            return batch.load_many(self._loader, keys, loader, *terms)
+        return batch.load_many_async(self._async_loader, _gather(), keys, loader, *terms)
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The live values of those keys that have one."""
@@ -162,7 +185,7 @@ class Cache(_engine.CacheBase):
         tags: Iterable[str] | str = (),
     ) -> int:
         """Store all values of a mapping; returns how many were kept."""
-        given: dict[str, Any] = {"tags": tags if isinstance(tags, str) else tuple(tags)}
+        given: dict[str, Any] = {"tags": options.tags(tags)}
         if ttl is not options.UNSET:
             given["ttl"] = ttl
         return sum(self.set(key, value, **given) for key, value in values.items())
@@ -202,7 +225,7 @@ class Cache(_engine.CacheBase):
                 "clear() forgets everything"
             )
         if tags is not None:
-            return self._invalidate_tags(tags if isinstance(tags, str) else tuple(tags))
+            return self._invalidate_tags(options.tags(tags))
         if prefix is not None:
             return self._invalidate_prefix(prefix)
         matches = predicate or _matcher(glob, regex)
@@ -252,7 +275,11 @@ async def _load_async(key: Any, loader: Callable[[Any], Any], *_terms: Any) -> A
     return await loader(key)
 
 
-def _is_async_callable(loader: Any) -> bool:
+def _is_async(loader: Any, takes: str) -> bool:
+    code = getattr(loader, "__code__", None)
+    if code is not None:
+        return bool(code.co_flags & _COROUTINE)
+    options.loader(loader, takes)
     import inspect
 
     call = getattr(loader, "__call__", None)  # noqa: B004
@@ -288,6 +315,17 @@ def _make_loader(cache: Cache, load: Any, *, asynchronous: bool) -> _engine.Func
     )
     vars(function)["__qualname__"] = "Cache.get_or_load"
     return function
+
+
+_gatherer: _engine.Function | None = None
+
+
+def _gather() -> _engine.Function:
+    """Runs one load a batch and keeps nothing of it."""
+    global _gatherer
+    if _gatherer is None:
+        _gatherer = _make_loader(Cache(max_entries=0), _load_async, asynchronous=True)
+    return _gatherer
 
 
 def _matcher(glob: str | None, regex: str | re.Pattern[str] | None) -> Callable[[Any], object]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
-from millpond.cli.version import installed_version
+from millpond._version import installed_version
 from millpond.errors import MillpondError
 
 
@@ -81,7 +81,7 @@ def _build_parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[s
     """Make the parser; only the subcommand named in `words` is imported and filled in."""
     parser = argparse.ArgumentParser(
         prog="millpond",
-        description="Caching, sessions, metrics and health for Python services that call AI models",
+        description="Caching for Python services that call AI models",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")

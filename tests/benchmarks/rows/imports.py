@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 from .. import peers, probes
 from ..model import Contender, Context, Row, Sampler, Target
@@ -21,11 +24,19 @@ MODULES = {
 }
 
 
-def _environment() -> dict[str, str]:
-    """An editable install looks on import whether to build again; that is no part of the import."""
+def _environment(context: Context) -> dict[str, str]:
+    """An editable install looks on import whether to build again; that is no part of the import, so
+    the package is put together in a folder as a wheel would install it."""
     finders = [finder for finder in sys.meta_path if hasattr(finder, "rebuild_flag")]
     builds = [str(getattr(finder, "path", "")) for finder in finders]
-    return {"SKBUILD_EDITABLE_SKIP": os.pathsep.join(builds)} if any(builds) else {}
+    if not any(builds):
+        return {}
+    package = Path(peers.need("millpond").__file__).parent
+    engine = Path(peers.need("millpond._engine").__file__)
+    folder = Path(context.cleanup.enter_context(tempfile.TemporaryDirectory()))
+    shutil.copytree(package, folder / "millpond")
+    shutil.copy2(engine, folder / "millpond")
+    return {"SKBUILD_EDITABLE_SKIP": os.pathsep.join(builds), "PYTHONPATH": str(folder)}
 
 
 def _contender(name: str, module: str) -> Contender:
@@ -34,7 +45,7 @@ def _contender(name: str, module: str) -> Contender:
         if module:
             peers.need(module)
             code = f"import {module}"
-        environment = _environment()
+        environment = _environment(context) if name == "millpond" else {}
         probes.processor_ms(code, environment)  # Once for the byte code on disk.
         return lambda: probes.processor_ms(code, environment)
 

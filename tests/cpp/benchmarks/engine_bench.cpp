@@ -2,7 +2,7 @@
 //
 //     engine_bench [memory | growth | hit | evict]...
 #include <malloc.h>
-#include <time.h>
+#include <ctime>
 
 #include <algorithm>
 #include <chrono>
@@ -110,7 +110,7 @@ void growth() {
             start = end;
         }
     }
-    const double sum =
+    const auto sum =
         static_cast<double>(std::accumulate(took.begin(), took.end(), std::uint64_t{0}));
     std::vector<std::size_t> worst(kEntries);
     std::iota(worst.begin(), worst.end(), std::size_t{0});

@@ -39,7 +39,7 @@ class Model {
         return last_;
     }
     // The flights that `number` waits for directly.
-    std::set<int> waits_for(int number) const {
+    [[nodiscard]] std::set<int> waits_for(int number) const {
         std::set<int> out;
         for (const auto& [other, flight] : flights) {
             if (flight.parent == number) {
@@ -53,7 +53,7 @@ class Model {
         }
         return out;
     }
-    bool reaches(int from, const std::set<int>& goals) const {
+    [[nodiscard]] bool reaches(int from, const std::set<int>& goals) const {
         std::set<int> seen;
         std::vector<int> open{from};
         while (!open.empty()) {
@@ -69,7 +69,7 @@ class Model {
         }
         return false;
     }
-    bool would_deadlock(int flight, int parent) const {
+    [[nodiscard]] bool would_deadlock(int flight, int parent) const {
         std::set<int> chain;
         for (int number = parent; number != -1; number = flights.at(number).parent) {
             chain.insert(number);

@@ -121,7 +121,7 @@ class World {
     void check_end() const {
         EXPECT_EQ(flights_.active(), 0U);
         EXPECT_EQ(flights_.waiting(), 0U);
-        EXPECT_TRUE(std::all_of(outcomes_.begin(), outcomes_.end(), [](int n) { return n == 1; }))
+        EXPECT_TRUE(std::ranges::all_of(outcomes_, [](int n) { return n == 1; }))
             << "a waiter without exactly one outcome";
     }
 
@@ -309,7 +309,7 @@ class World {
     // Only the first load of a call is interrupted: programs end.
     bool interrupts(const Call& call) const {
         return call.ends == Ends::Interrupted &&
-               std::find(interrupted_.begin(), interrupted_.end(), &call) == interrupted_.end();
+               std::ranges::find(interrupted_, &call) == interrupted_.end();
     }
 
     FlightId innermost(std::size_t me) const {
@@ -338,8 +338,8 @@ class World {
 
     // Who runs the load of a flight, or is about to.
     std::size_t holder_of(FlightId flight) const {
-        const auto found = std::find_if(holders_.begin(), holders_.end(),
-                                        [&](const auto& held) { return held.first == flight; });
+        const auto found =
+            std::ranges::find_if(holders_, [&](const auto& held) { return held.first == flight; });
         return found == holders_.end() ? kNobody : found->second;
     }
     void hold(FlightId flight, std::size_t me) {

@@ -1,12 +1,16 @@
 #include "millpond/cache/ghost_queue.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <random>
 #include <unordered_map>
+#include <vector>
 
 #include <gtest/gtest.h>
+
+#include "millpond/base/hash.hpp"
 
 namespace millpond::cache {
 namespace {
@@ -127,6 +131,59 @@ TEST(GhostQueue, FollowsACapacityThatChanges) {
     }
     EXPECT_GT(found, 990U);
     EXPECT_LT(late, 20U);
+}
+
+// Notes stand above the stamps in one number: who is the oldest must not depend on them.
+TEST(GhostQueue, ForgetsTheOldestWhateverItsNote) {
+    for (const std::uint8_t note : {std::uint8_t{2}, std::uint8_t{3}}) {
+        GhostQueue plain;
+        GhostQueue noted;
+        std::vector<Hash> hashes;
+        for (Hash i = 0; i < 1000; ++i) {
+            hashes.push_back(mix64(i + 1));
+            plain.push(hashes.back(), 50, 1);
+            noted.push(hashes.back(), 50, note);
+        }
+        std::size_t remembered = 0;
+        for (const Hash hash : hashes) {
+            const std::uint8_t known = plain.take(hash);
+            remembered += known;
+            ASSERT_EQ(noted.take(hash), known == 0 ? 0 : note);
+        }
+        EXPECT_GT(remembered, 40U);
+    }
+}
+
+// Beside a plain queue, which drops its oldest when there are too many and forgets what is taken.
+TEST(GhostQueue, IsAPlainQueueWhileItIsSmall) {
+    for (const std::size_t capacity : {1U, 2U, 7U, 45U, 450U, 1800U, 4000U}) {
+        std::mt19937_64 random{capacity};
+        GhostQueue ghosts;
+        std::deque<Hash> plain;
+        std::vector<Hash> pushed;
+        std::size_t asked = 0;
+        std::size_t wrong = 0;
+        for (std::size_t step = 0; step < 40 * capacity + 20'000; ++step) {
+            if (pushed.empty() || random() % 3 != 0) {
+                pushed.push_back(random());
+                ghosts.push(pushed.back(), capacity, static_cast<std::uint8_t>(1 + random() % 3));
+                plain.push_back(pushed.back());
+                if (plain.size() > capacity) {
+                    plain.pop_front();
+                }
+                continue;
+            }
+            const std::size_t back = random() % std::min(pushed.size(), 3 * capacity);
+            const Hash hash = pushed[pushed.size() - 1 - back];
+            const auto found = std::find(plain.begin(), plain.end(), hash);
+            ++asked;
+            wrong += (ghosts.take(hash) != 0) != (found != plain.end()) ? 1U : 0U;
+            if (found != plain.end()) {
+                plain.erase(found);
+            }
+        }
+        EXPECT_LE(wrong, 1 + asked / 500) << capacity << " of " << asked;
+    }
 }
 
 }  // namespace

@@ -96,8 +96,8 @@ class SieveModel final : public PolicyModel {
         bool visited;
     };
     std::vector<Object>::iterator at(Slot slot) {
-        return std::find_if(queue_.begin(), queue_.end(),
-                            [slot](const Object& object) { return object.slot == slot; });
+        return std::ranges::find_if(queue_,
+                                    [slot](const Object& object) { return object.slot == slot; });
     }
     std::vector<Object> queue_;
     std::size_t hand_ = 0;

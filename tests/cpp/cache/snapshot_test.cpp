@@ -16,7 +16,6 @@ namespace millpond {
 namespace {
 
 using testing::AnyOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 using Bytes = std::vector<std::byte>;
@@ -125,7 +124,7 @@ TEST(Snapshot, GivesBackRandomRecordsOfManySizes) {
     std::mt19937_64 random{11};
     const auto text = [&](std::size_t below) {
         std::string out(random() % below, '\0');
-        std::generate(out.begin(), out.end(), [&] { return static_cast<char>(random()); });
+        std::ranges::generate(out, [&] { return static_cast<char>(random()); });
         return out;
     };
     std::vector<Entry> entries;
@@ -137,7 +136,7 @@ TEST(Snapshot, GivesBackRandomRecordsOfManySizes) {
         entry.cost = static_cast<float>(random() % 1000) / 7;
         entry.frequency = static_cast<std::uint32_t>(random());
         entry.tags.resize(random() % 4);
-        std::generate(entry.tags.begin(), entry.tags.end(), [&] { return text(30); });
+        std::ranges::generate(entry.tags, [&] { return text(30); });
         entries.push_back(std::move(entry));
     }
     EXPECT_EQ(read(write(entries)), entries);
@@ -153,7 +152,7 @@ TEST(Snapshot, ReachesTheSinkInPiecesAndOnlyThere) {
     add(writer, {"key", std::string(1 << 20, 'v'), {}, 0, 0, {}});
     writer.finish();
     EXPECT_LT(pieces.size(), 25U);
-    EXPECT_EQ(*std::max_element(pieces.begin(), pieces.end()), 1U << 20);
+    EXPECT_EQ(std::ranges::max(pieces), 1U << 20);
     EXPECT_EQ(writer.records(), 1001U);
 }
 

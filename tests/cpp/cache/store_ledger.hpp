@@ -74,7 +74,7 @@ class StoreLedger {
         Instant deadline = kNever;
         Instant hard = kNever;
         Nanos idle{};
-        float cost = 0;
+        double cost = 0;
         std::set<TagHash> tags;
         bool pending = false;
         bool indexed = true;
@@ -117,7 +117,7 @@ class StoreLedger {
         keep.weight = random_() % 50 == 0 ? 1 + random_() % 2000 : 1 + random_() % 100;
         keep.deadline = random_() % 3 == 0 ? kNever : now_ + std::chrono::milliseconds{pick(2000)};
         keep.idle = std::chrono::milliseconds{random_() % 4 == 0 ? pick(500) : 0};
-        keep.cost = static_cast<float>(pick(8)) * 0.25F;
+        keep.cost = static_cast<double>(pick(8)) * 0.25;  // exact, in whatever order it is added up
         return keep;
     }
     [[nodiscard]] bool fits_in(std::uint64_t weight) const {
@@ -130,7 +130,7 @@ class StoreLedger {
     // What the store finds under a key is what the model holds there.
     Slot find(const KeyRef& key, int name) {
         const Slot slot = store_.find(key, same(name));
-        const auto held = std::find_if(held_.begin(), held_.end(), [&](const auto& pair) {
+        const auto held = std::ranges::find_if(held_, [&](const auto& pair) {
             return pair.second.id == key.space && pair.second.name == name && pair.second.indexed &&
                    !pair.second.retired;
         });
@@ -185,9 +185,8 @@ class StoreLedger {
 
     void absorb() {
         for (const Removed& removed : store_.removed()) {
-            const auto found = std::find_if(held_.begin(), held_.end(), [&](const auto& pair) {
-                return pair.second.key == removed.key;
-            });
+            const auto found = std::ranges::find_if(
+                held_, [&](const auto& pair) { return pair.second.key == removed.key; });
             ASSERT_NE(found, held_.end()) << "something left that was not there";
             const auto [slot, held] = *found;
             held_.erase(found);

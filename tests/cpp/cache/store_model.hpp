@@ -108,9 +108,8 @@ class StoreModel : public StoreLedger {
         policy_->hit(slot);
         // The old value comes first; then whom the greater weight drives out, itself never.
         auto& removed = store_.removed();
-        const auto old = std::find_if(removed.begin(), removed.end(), [&](const Removed& r) {
-            return r.key_kept && r.value == old_value;
-        });
+        const auto old = std::ranges::find_if(
+            removed, [&](const Removed& r) { return r.key_kept && r.value == old_value; });
         ASSERT_NE(old, removed.end());
         EXPECT_EQ(old->cause, Cause::Replaced);
         disown(old_value);
@@ -133,7 +132,7 @@ class StoreModel : public StoreLedger {
             store_.hit(slot, store_[slot], now_);
             policy_->hit(slot);
             ++expected_[held.id].hits;
-            expected_[held.id].cost_saved += static_cast<double>(held.cost);
+            expected_[held.id].cost_saved += held.cost;
             if (held.idle > Nanos::zero()) {
                 held.deadline =
                     std::max(held.deadline, std::min(held.hard, after(now_, held.idle)));
@@ -214,13 +213,23 @@ class StoreModel : public StoreLedger {
             load.undone || held.indexed ? kNoSlot : find(key_of(held.space, held.name), held.name);
         const bool stored = !load.undone && fits_in(keep.weight);
         const Hash hash = load.undone ? 0 : store_[load.slot].hash;
-        if (!load.undone && !stored) {
-            leave(load.slot, Cause::Explicit);
-        } else if (stored && existing != kNoSlot) {
-            leave(existing, Cause::Replaced);
+        const bool resident = existing != kNoSlot && !held_.at(existing).pending;
+        const bool in_place = stored && resident;
+        if (existing != kNoSlot && !in_place) {
+            leave(existing, resident ? Cause::Replaced : Cause::Explicit);
         }
-        const Stored outcome = store_.finish(load.id, existing, value, keep, now_);
-        if (stored) {
+        if (!load.undone && (!stored || in_place)) {
+            leave(load.slot, Cause::Explicit);
+        }
+        const auto [outcome, slot, key_taken] = store_.finish(load.id, existing, value, keep, now_);
+        EXPECT_EQ(key_taken, stored && !in_place);
+        EXPECT_EQ(slot, !stored ? kNoSlot : in_place ? existing : load.slot);
+        if (in_place) {
+            EXPECT_EQ(outcome, Stored::Kept);
+            own(value);
+            replaced(existing, value, keep, {held.tags.begin(), held.tags.end()});
+            note("refreshed in place");
+        } else if (stored) {
             EXPECT_EQ(outcome, Stored::Kept);
             own(value);
             disown(held.value);

@@ -44,7 +44,7 @@ void go(const Run& run) {
     }
     if (run.max_entries > 1) {
         for (const char* what : {"hit", "replaced", "landed", "loose load", "loose load undone",
-                                 "expired on read", "swept", "invalidated"}) {
+                                 "refreshed in place", "expired on read", "swept", "invalidated"}) {
             EXPECT_TRUE(saw(what)) << "no " << what << " in the whole run";
         }
     }

@@ -68,7 +68,7 @@ TEST_F(StoreTest, AnInvalidationUndoesALoadThatStartedBeforeIt) {
     const TagHash tag = 9;
     const EntryId load = store.begin(key(7), 1, {&tag, 1}, true);
     EXPECT_EQ(store.invalidate(tag), 0U);
-    EXPECT_EQ(store.finish(load, kNoSlot, 5, Keep{}, at(0)), Stored::Undone);
+    EXPECT_EQ(store.finish(load, kNoSlot, 5, Keep{}, at(0)).outcome, Stored::Undone);
     EXPECT_FALSE(has(7));
     EXPECT_EQ(store.loads(), 0U);
 }
@@ -77,8 +77,41 @@ TEST_F(StoreTest, ANewerValueUndoesTheLoadOfItsKey) {
     const EntryId load = store.begin(key(7), 1, {}, true);
     put(7);
     EXPECT_FALSE(store.holds(load));
-    EXPECT_EQ(store.finish(load, store.find(key(7)), 5, Keep{}, at(0)), Stored::Undone);
+    EXPECT_EQ(store.finish(load, store.find(key(7)), 5, Keep{}, at(0)).outcome, Stored::Undone);
     EXPECT_EQ(store[store.find(key(7))].value, 1007U);
+}
+
+TEST_F(LfuTwo, ARefreshedEntryKeepsItsPlaceWithThePolicy) {
+    put(1);
+    hit(1);
+    hit(1);
+    put(2);
+    hit(2);
+    const TagHash tag = 9;
+    const EntryId load = store.begin(key(1), 1, {&tag, 1}, false);
+    const Slot before = store.find(key(1));
+    const Put done = store.finish(load, before, 5, Keep{}, now);
+    EXPECT_EQ(done.outcome, Stored::Kept);
+    EXPECT_EQ(done.slot, before);
+    EXPECT_FALSE(done.key_taken);
+    EXPECT_EQ(store[before].value, 5U);
+    EXPECT_EQ(store.loads(), 0U);
+    put(3);
+    EXPECT_TRUE(has(1)) << "it was used more often than the other";
+    EXPECT_FALSE(has(2));
+    EXPECT_EQ(store.invalidate(tag), 1U) << "the tags are those of the load";
+}
+
+TEST_F(FifoBytes, ARefreshThatIsTooHeavyLeavesNeitherValueBehind) {
+    put(1, {.weight = 10});
+    const EntryId load = store.begin(key(1), 1, {}, false);
+    EXPECT_EQ(store.finish(load, store.find(key(1)), 5, {.weight = 101}, now).outcome,
+              Stored::TooHeavy);
+    EXPECT_FALSE(has(1));
+    EXPECT_EQ(store.counters(space).not_stored, 1U);
+    EXPECT_EQ(store.counters(space).removals[static_cast<std::size_t>(Cause::Replaced)], 1U);
+    EXPECT_EQ(store.removed().size(), 2U);
+    EXPECT_EQ(store.miss(key(1)), MissReason::NotStored);
 }
 
 TEST_F(StoreTest, TellsTheLatestReasonOfAMiss) {
@@ -191,7 +224,7 @@ TEST_F(StoreTest, FindsAKeyBehindManyLoadsThatAreNotIndexed) {
         ASSERT_TRUE(has(word));
     }
     for (const EntryId load : loads) {
-        EXPECT_EQ(store.finish(load, kNoSlot, 5, Keep{}, now), Stored::Kept);
+        EXPECT_EQ(store.finish(load, kNoSlot, 5, Keep{}, now).outcome, Stored::Kept);
     }
     EXPECT_TRUE(has(0));
     EXPECT_EQ(store.size(), 1100U);

@@ -160,6 +160,22 @@ def test_each_round_has_its_own_code_so_that_nothing_adapted_is_shared() -> None
     assert timed() > 0
 
 
+def test_a_pass_that_does_not_count_comes_before_each_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = loops.TimedLoop(Context(sample_ns=1_000), "f(x)", {"f": abs}, [1, 2] * 100)
+    times = iter([10_000, 300])
+    passes: list[int] = []
+
+    def elapsed(inputs: list[int]) -> int:
+        passes.append(len(inputs))
+        return next(times)
+
+    monkeypatch.setattr(timed, "_elapsed", elapsed)
+    assert timed() == 300 / timed._count
+    assert passes == [timed._count] * 2
+
+
 def test_inputs_that_must_be_new_are_asked_for_before_each_sample() -> None:
     handed: list[int] = []
     seen: list[int] = []
@@ -189,5 +205,5 @@ def test_an_awaiting_loop_runs_on_the_given_event_loop() -> None:
         timed.renew()
         seen.clear()
         assert timed() > 0
-        assert len(seen) == timed._count
+        assert len(seen) == 2 * timed._count, "once to warm up and once to be measured"
     assert event_loop.is_closed()

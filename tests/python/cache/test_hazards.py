@@ -290,3 +290,38 @@ def test_listeners_do_not_hear_of_failures_that_were_kept() -> None:
     len(cache)
     cache.clear()
     assert heard == []
+
+
+def test_a_listener_that_raises_is_reported_and_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: reported.append(report.exc_value))
+    clock = ManualClock()
+
+    def broken(key: Any, value: Any, cause: str) -> None:
+        raise LookupError(key, value, cause)
+
+    cache = mp.Cache(max_entries=2, policy="fifo", clock=clock, on_removal=broken)
+    cache["a"] = 1
+    cache["a"] = 2
+    cache.set("b", 3, ttl=1)
+    clock.advance(2)
+    assert cache.get("b") is None
+    cache["c"] = 4
+    cache["d"] = 5
+    assert cache.pop("c") == 4
+    cache.set("e", 6, tags="e")
+    assert cache.invalidate(tags="e") == 1
+    cache.clear()
+    cache["f"] = 7  # What was cleared is given up bit by bit.
+    assert dict(cache.items()) == {"f": 7}
+    heard = [failure.args for failure in reported]
+    assert heard[:5] == [
+        ("a", 1, "replaced"),
+        ("b", 3, "expired"),
+        ("a", 2, "size"),
+        ("c", 4, "explicit"),
+        ("e", 6, "explicit"),
+    ]
+    assert ("d", 5, "explicit") in heard

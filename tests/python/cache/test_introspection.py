@@ -10,13 +10,16 @@ import gc
 import inspect
 import pickle
 import pydoc
+import threading
 import types
 import typing
 import weakref
 from typing import Any
 
+import anyio
 import httpx
 import pytest
+import uvloop
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
@@ -163,7 +166,12 @@ async def fetch(app: Any, *paths: str) -> list[tuple[int, str]]:
 
 def test_fastapi_routes_are_served_and_run_once_a_key() -> None:
     made: list[Any] = []
+    threads: set[threading.Thread] = set()
     app = FastAPI()
+
+    def where(x: int, y: str = "a") -> tuple[int, str]:
+        threads.add(threading.current_thread())  # Asked on a hit too.
+        return x, y
 
     @app.get("/sync/{x}")
     @mp.with_cache
@@ -172,9 +180,10 @@ def test_fastapi_routes_are_served_and_run_once_a_key() -> None:
         return {"x": x, "y": y}
 
     @app.get("/async/{x}")
-    @mp.with_cache
+    @mp.with_cache(key=where)
     async def of_async(x: int, y: str = "a") -> dict[str, Any]:
-        made.append(("async", x, y, asyncio.get_running_loop() is not None))
+        made.append(("async", x, y))
+        assert asyncio.get_running_loop() is not None
         return {"x": x, "y": y}
 
     @mp.with_cache
@@ -193,13 +202,17 @@ def test_fastapi_routes_are_served_and_run_once_a_key() -> None:
         == [(200, '{"x":1,"y":"a"}')] * 2 + [(200, '{"x":1,"y":"b"}')] * 2
     )
     assert asyncio.run(fetch(app, "/depends", "/depends")) == [(200, "7")] * 2
-    assert made == [("sync", 1, "a"), ("async", 1, "b", True), "setting"]
+    assert made == [("sync", 1, "a"), ("async", 1, "b"), "setting"]
+    assert threads == {threading.current_thread()}, "hit or miss, it runs on the event loop"
 
 
 def test_starlette_endpoints_are_served_and_run_once_a_key() -> None:
     made: list[str] = []
+    threads: set[threading.Thread] = set()
 
     def path(request: Any) -> str:
+        if request.url.path == "/async":
+            threads.add(threading.current_thread())  # Asked on a hit too.
         return str(request.url.path)
 
     @mp.with_cache(key=path)
@@ -220,11 +233,16 @@ def test_starlette_endpoints_are_served_and_run_once_a_key() -> None:
         (200, "async"),
     ]
     assert made == ["sync", "async"]
+    assert threads == {threading.current_thread()}, "hit or miss, it runs on the event loop"
 
 
-def test_what_an_async_function_returns_can_be_awaited_by_all_means() -> None:
+@pytest.mark.parametrize(
+    "run", [asyncio.run, uvloop.run, anyio.run], ids=["asyncio", "uvloop", "anyio"]
+)
+def test_what_an_async_hit_returns_can_be_awaited_by_all_means(run: Any) -> None:
     async def main() -> list[Any]:
-        await at_top_later(1)  # From here on all are hits.
+        await at_top_later(1)
+        before = at_top_later.cache_info()
         got: list[Any] = [await at_top_later(1)]
         got += await asyncio.gather(at_top_later(1), at_top_later(1))
         got.append(await asyncio.create_task(at_top_later(1)))  # type: ignore[arg-type]
@@ -232,7 +250,15 @@ def test_what_an_async_function_returns_can_be_awaited_by_all_means() -> None:
         got.append(await asyncio.shield(at_top_later(1)))
         async with asyncio.TaskGroup() as group:
             task = group.create_task(at_top_later(1))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            got.append(await at_top_later(1))
+        with anyio.fail_after(5):
+            got.append(await at_top_later(1))
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(at_top_later, 1)
+        after = at_top_later.cache_info()
+        assert (after.hits - before.hits, after.misses - before.misses) == (10, 0)
         return [*got, task.result()]
 
-    assert asyncio.run(main()) == [(1, "a")] * 7
+    assert (run(main) if run is anyio.run else run(main())) == [(1, "a")] * 9
     assert settled(at_top_later(1)) == (1, "a")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import millpond as mp
 from millpond._engine import ManualClock
@@ -19,6 +19,7 @@ from millpond.errors import OptionTypeError, UnsupportedError
 
 KEYS = st.sampled_from(["a", "ab", "abc", "b", "ba", "c"])
 VALUES = st.integers(-3, 3)
+WEIGHTS = st.integers(1, 10)
 LIVES = st.sampled_from([None, 1, 5, 20])
 TAGS = st.sets(st.sampled_from(["red", "green", "blue"]), max_size=2)
 STEPS = st.sampled_from([0.5, 1, 3, 10, -0.5, -4])
@@ -204,48 +205,93 @@ class Mapping(RuleBasedStateMachine):
 
 
 class Bounded(RuleBasedStateMachine):
-    """A cache of three entries: whatever is there is right, and never more than three are."""
+    """A cache with bounds: they hold, what is there is right, and the listener hears what goes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.causes: list[str] = []
-        self.model: dict[str, int] = {}
-        self.sets = 0
-        self.cache: Any = None
+    @initialize(
+        policy=st.sampled_from(["lru", "lfu", "fifo", "sieve", "s3fifo"]),
+        entries=st.sampled_from([3, None]),
+        weight=st.sampled_from([8, None]),
+    )
+    def start(self, policy: Any, entries: int | None, weight: int | None) -> None:
+        self.clock = ManualClock()
+        self.now = 0.0
+        self.model: dict[str, Entry] = {}
+        self.heard: list[tuple[str, int, str]] = []
+        self.entries, self.weight = entries, weight
+        self.cache = mp.Cache(
+            max_entries=entries,
+            max_bytes=weight,
+            policy=policy,
+            weigher=abs,
+            clock=self.clock,
+            on_removal=lambda *left: self.heard.append(left),
+        )
 
-    @rule(policy=st.sampled_from(["lru", "lfu", "fifo", "sieve", "s3fifo"]))
-    def start(self, policy: Any) -> None:
-        if self.cache is None:
-            self.cache = mp.Cache(
-                max_entries=3, policy=policy, on_removal=lambda *left: self.left(*left)
-            )
+    def expect(self, *wanted: tuple[str, int, str]) -> None:
+        """The listener heard this, in any order, and else of nothing but what had to make room."""
+        len(self.cache)  # Where the clock went back, what was heard late is heard now.
+        heard, self.heard = self.heard, []
+        for left in wanted:
+            heard.remove(left)
+        for key, value, cause in heard:
+            gone = self.model.pop(key)
+            assert gone.value == value
+            assert cause == "size" or (cause == "expired" and gone.deadline <= self.now)
 
-    def left(self, key: str, value: int, cause: str) -> None:
-        self.causes.append(cause)
-        if cause == "size":
-            assert self.model.pop(key) == value
+    @rule(step=STEPS)
+    def time_passes(self, step: float) -> None:
+        self.clock.advance(step)
+        self.now += step
+        for key in list(self.model):
+            self.cache.get(key)  # What has expired leaves when it is looked up, if not before.
+        self.expect()
 
-    @rule(key=KEYS, value=VALUES)
-    def set(self, key: str, value: int) -> None:
-        if self.cache is not None:
-            self.model[key] = value
-            self.cache[key] = value
+    @rule(key=KEYS, value=WEIGHTS, ttl=LIVES, tags=TAGS)
+    def set(self, key: str, value: int, ttl: Any, tags: set[str]) -> None:
+        fits = self.weight is None or value <= self.weight
+        assert self.cache.set(key, value, ttl=ttl, tags=tuple(tags)) is fits
+        before = self.model.pop(key, None)
+        if fits:
+            deadline = math.inf if ttl is None else self.now + ttl
+            self.model[key] = Entry(value, deadline, tags)
+        self.expect(*([(key, before.value, "replaced")] if before else []))
+        assert not fits or key in self.cache or self.model.get(key) is None
 
     @rule(key=KEYS)
     def get(self, key: str) -> None:
-        if self.cache is not None:
-            assert self.cache.get(key) == self.model.get(key)
+        there = self.model.get(key)
+        assert self.cache.get(key) == (there.value if there else None)
+
+    @rule(key=KEYS, amount=st.integers(1, 4))
+    def count(self, key: str, amount: int) -> None:
+        before = self.model.pop(key, None)
+        counted = (before.value if before else 0) + amount
+        assert self.cache.incr(key, amount) == counted
+        if self.weight is None or counted <= self.weight:
+            life = (before.deadline, before.tags) if before else (math.inf, set())
+            self.model[key] = Entry(counted, *life)
+        self.expect(*([(key, before.value, "replaced")] if before else []))
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
-        if self.cache is not None:
-            assert self.cache.delete(key) is (self.model.pop(key, None) is not None)
+        there = self.model.pop(key, None)
+        assert self.cache.delete(key) is (there is not None)
+        self.expect(*([(key, there.value, "explicit")] if there else []))
+
+    @rule(tags=TAGS)
+    def invalidate(self, tags: set[str]) -> None:
+        doomed = [key for key, entry in self.model.items() if entry.tags & tags]
+        assert self.cache.invalidate(tags=tags) == len(doomed)
+        self.expect(*[(key, self.model.pop(key).value, "explicit") for key in doomed])
 
     @invariant()
-    def keeps_the_bound(self) -> None:
-        if self.cache is not None:
-            assert len(self.cache) <= 3
-            assert dict(self.cache.items()) == self.model
+    def keeps_the_bounds(self) -> None:
+        held = dict(self.cache.items())
+        assert held == {key: entry.value for key, entry in self.model.items()}
+        assert self.entries is None or len(self.cache) <= self.entries
+        stats = self.cache.stats()
+        assert stats.bytes == sum(held.values())
+        assert self.weight is None or stats.bytes <= self.weight
 
 
 TestMapping = Mapping.TestCase
@@ -343,4 +389,33 @@ def test_values_that_serve_one_reader_are_refused() -> None:
         for value in (iter(()), (x for x in ()), file):
             with pytest.raises(mp.MillpondError):
                 cache["a"] = value
+    assert len(cache) == 0
+
+
+def test_len_and_stats_count_the_living_however_many_died_at_once() -> None:
+    clock = ManualClock()
+    cache = mp.Cache(clock=clock)
+    cached = mp.with_cache(lambda x: x, cache=cache, ttl=10)
+    for number in range(1000):
+        cache.set(number, number, ttl=10)
+        cached(number)
+    cache["lasting"] = 1
+    clock.advance(10)
+    assert cached.cache_info().currsize == 0
+    assert (len(cache), cache.stats().currsize) == (1, 1)
+
+
+def test_len_counts_the_living_after_the_clock_stepped_back() -> None:
+    clock = ManualClock()
+    cache = mp.Cache(clock=clock)
+    cache.set("early", 1, ttl=5)
+    clock.advance(100)
+    assert len(cache) == 0
+    clock.advance(-50)
+    cache.set("a", 1, ttl=10)
+    cache.set("b", 1, ttl=30)
+    assert len(cache) == 2
+    clock.advance(10)
+    assert (len(cache), cache.stats().expirations) == (1, 2)
+    clock.advance(20)
     assert len(cache) == 0

@@ -71,6 +71,41 @@ def writes() -> Callable[[int], object]:
     return turn
 
 
+def mapping() -> Callable[[int], object]:
+    clock = ManualClock()
+    cache = mp.Cache(max_bytes=20_000, clock=clock, on_removal=lambda *_: None)
+
+    def turn(n: int) -> None:
+        key = f"k{n % 200}"
+        clock.advance(0.001)
+        cache.add(key, [n], ttl=0.1)
+        cache.touch(key, ttl=0.2)
+        cache.get_or_set(f"k{n % 77}", n)
+        cache.get_or_load(f"l{n % 300}", str.upper, ttl=0.05)
+        if n % 10 == 0:
+            cache.set_many({f"m{n % 30}": n, f"m{n % 7}": [n]})
+            cache.get_many(["m1", "m2", key])
+            cache.delete_many(["m1", key])
+            cache.pop("m3", None)
+        if n % 1000 == 0:
+            cache.invalidate(prefix="k1")
+            cache.invalidate(predicate=lambda key: key.endswith("7"))
+
+    return turn
+
+
+def snapshots() -> Callable[[int], object]:
+    cache = mp.Cache(max_entries=50)
+    for n in range(50):
+        cache.set(b"%d" % n, b"x" * n, tags="all")
+
+    def turn(n: int) -> None:
+        if n % 500 == 0:
+            assert cache.restore(cache.dump()) == 50
+
+    return turn
+
+
 def counting() -> Callable[[int], object]:
     cache = mp.Cache(max_entries=100)
     return lambda n: cache.incr((n % 150, "n"), 2**70)
@@ -144,6 +179,34 @@ def awaited() -> Callable[[int], object]:
     return turn
 
 
+def shared() -> Callable[[int], object]:
+    """Loads with followers that land, fail, are left by some and by all."""
+
+    @mp.with_cache(max_entries=100)
+    async def later(x: int) -> list[int]:
+        await asyncio.sleep(0)
+        if x % 3 == 0:
+            raise KeyError(x)
+        return [x]
+
+    loop = asyncio.new_event_loop()
+
+    async def many(n: int) -> None:
+        tasks = [asyncio.ensure_future(later(n + x % 4)) for x in range(12)]
+        await asyncio.sleep(0)
+        for task in tasks[n % 3 :: 3] if n % 400 else tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def turn(n: int) -> None:
+        if n % 40 == 0:
+            loop.run_until_complete(many(n))
+        if n == -1:
+            loop.close()
+
+    return turn
+
+
 @pytest.mark.measures
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -155,12 +218,15 @@ def awaited() -> Callable[[int], object]:
         failures,
         instances,
         writes,
+        mapping,
+        snapshots,
         counting,
         clears,
         functions,
         refreshes,
         scopes,
         awaited,
+        shared,
     ],
 )
 def test_memory_is_flat(make: Callable[[], Callable[[int], object]]) -> None:

@@ -77,16 +77,22 @@ def test_json_is_one_report_whose_figures_agree_with_the_cache(tmp_path: Path) -
     assert done.stderr == ""
     assert report["millpond"] == version("millpond")
     assert (report["setting"]["kind"], report["failed"]) == ("zipf", 0)
-    assert report["elapsed_seconds"] < 5
     assert report["calls"] == answered + report["unfinished"]
-    assert report["hit_rate"] >= 0.30
-    assert report["with_cache"]["p50"] < report["without_cache"]["p50"]
     assert min(report["dollars_saved"], report["dollars_spent"]) > 0
     assert engine["loads"] == report["misses"] + engine["load_errors"]
     assert engine["hits"] == report["hits"]
     assert engine["cost_spent"] == pytest.approx(report["dollars_spent"])
     assert engine["cost_saved"] == pytest.approx(report["dollars_saved"])
     assert picture.read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.measures
+def test_three_seconds_of_the_default_traffic_are_enough_to_avoid_three_calls_in_ten() -> None:
+    report = as_json(demo("--json", "--seconds", "3", "--seed", "5"))
+
+    assert report["elapsed_seconds"] < 5
+    assert report["hit_rate"] >= 0.30
+    assert report["with_cache"]["p50"] < report["without_cache"]["p50"]
 
 
 def test_a_pipe_gets_lines_of_plain_text_and_the_report() -> None:

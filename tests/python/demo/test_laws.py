@@ -54,6 +54,15 @@ def test_draws_have_the_quantiles_of_their_table(table: QuantileTable) -> None:
         assert low <= table.at(probability) <= high
 
 
+@pytest.mark.parametrize(
+    ("tokens", "least", "most"), [(512, 53, 60), (1024, 78, 106), (2048, 137, 201)]
+)
+def test_latency_lies_where_the_source_measured_it(tokens: int, least: int, most: int) -> None:
+    first, further = LatencyLaw(spread=0).draw(tokens, Random(1))
+    assert least <= first * 1000 <= most
+    assert 29 <= further * 1000 <= 31
+
+
 def test_latency_grows_with_the_prompt_and_its_median_is_the_law() -> None:
     law = LatencyLaw()
     firsts = sorted(law.draw(1000, Random(seed))[0] for seed in range(2001))

@@ -13,6 +13,7 @@ from tests.python.docs.pages import FLAGS, PAGES, ROOT, run_page
 
 MODULES = (
     "millpond.errors",
+    "millpond.testing",
     *(f"millpond.cache.{module.name}" for module in pkgutil.iter_modules(millpond.cache.__path__)),
 )
 # Pages that describe the inside, or measurements: they hold no Python.

@@ -77,3 +77,15 @@ def test_each_statistic_and_each_reason_of_a_miss_is_told() -> None:
     assert names(text) == set(info.miss_reasons)
     fields = {name for name in dir(info) if not name.startswith(("_", "n_"))} - {"count", "index"}
     assert [name for name in sorted(fields) if name not in re.findall(r"\w+", text)] == []
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs/design").glob("*.md")))
+def test_the_tests_that_a_design_page_names_exist(page: str) -> None:
+    text = (ROOT / "docs/design" / page).read_text(encoding="utf-8")
+    sources = [*(ROOT / "tests").rglob("*_test.cpp"), *(ROOT / "tests/python").rglob("test_*.py")]
+    there = {path.name for path in sources}
+    for path in sources:
+        there.update(
+            re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+        )
+    assert set(re.findall(r"\b(?:test_\w+|\w+_test\b)(?:\.\w+)?", text)) - there == set()

@@ -161,6 +161,39 @@ def test_a_load_that_cancels_itself_hits_its_leader_and_the_others_start_again()
     asyncio.run(main())
 
 
+def test_a_load_that_cancels_itself_before_it_suspends_does_the_same() -> None:
+    async def main() -> None:
+        calls = 0
+        go_on = asyncio.Event()
+
+        async def load(key: object) -> object:
+            nonlocal calls
+            calls += 1
+            assert calls < 10, "it starts again without end"
+            if calls == 1:
+                await go_on.wait()
+            if calls < 4:
+                raise asyncio.CancelledError(calls)
+            return key
+
+        store = FlightStore(load)
+        tasks = [asyncio.create_task(store("k")) for _ in range(5)]
+        await turns()
+        go_on.set()
+        await asyncio.wait(tasks)
+        cancelled = ["cancelled"] * 3
+        assert [outcome(task) for task in tasks] == [*cancelled, "k", "k"]
+        assert calls == 4
+        assert store.flights == {}
+        calls = 1
+        store.values.clear()
+        with pytest.raises(asyncio.CancelledError, match="2"):
+            await store("k")
+        assert store.flights == {}
+
+    asyncio.run(main())
+
+
 def test_a_promoted_caller_that_is_cancelled_passes_the_lead_on() -> None:
     async def main() -> None:
         gate = Gate()

@@ -4,6 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+import millpond
+
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GROUPS: dict[str, list[str | dict[str, str]]] = PROJECT["dependency-groups"]
@@ -51,3 +55,9 @@ def test_a_development_environment_satisfies_what_the_build_asks_for() -> None:
     asked = {normal(re.split(r"[<>=]", line)[0]) for line in PROJECT["build-system"]["requires"]}
 
     assert asked <= set(pins([line for line in GROUPS["build"] if isinstance(line, str)]))
+
+
+def test_the_version_is_told_and_nothing_else_is_made_up() -> None:
+    assert millpond.__version__ == PROJECT["project"]["version"]
+    with pytest.raises(AttributeError, match="module 'millpond' has no attribute 'nothing'"):
+        _ = millpond.nothing  # type: ignore[attr-defined]

@@ -53,10 +53,10 @@ class Column {
     using Chunk = std::unique_ptr<T, Free>;
 
     static Chunk allocate() {
-        constexpr std::size_t bytes = kChunkSize * sizeof(T);
+        constexpr std::size_t kBytes = kChunkSize * sizeof(T);
         // Over-aligned memory is left as it comes: zeroing it would make all of it resident.
         void* const memory = alignof(T) > alignof(std::max_align_t)
-                                 ? std::aligned_alloc(alignof(T), bytes)
+                                 ? std::aligned_alloc(alignof(T), kBytes)
                                  : std::calloc(kChunkSize, sizeof(T));
         if (memory == nullptr) {
             throw std::bad_alloc();

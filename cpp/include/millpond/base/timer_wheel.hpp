@@ -69,12 +69,9 @@ class TimerWheel {
     // and returns the work done: slots reported, moved to a finer level or looked at. At `limit` it
     // stops and the next call goes on; less than `limit` means that nothing due is left. The
     // callback may schedule and cancel any slot; what it throws passes through and leaves the wheel
-    // consistent. A `now` before the last one seen does nothing: the clock has stepped back.
+    // consistent. `now` may lie before the last one seen, where the clock has stepped back.
     template <class F>
     std::size_t advance(Nodes& nodes, Instant now, std::size_t limit, F&& expired) {
-        if (now < now_) {
-            return 0;
-        }
         now_ = std::min(now, kNever - Nanos{1});  // kNever itself never comes
         std::size_t work = 0;
         while (work < limit) {
@@ -162,7 +159,7 @@ class TimerWheel {
     std::uint32_t& prev(Nodes& nodes, std::uint32_t link) {
         return is_head(link) ? heads_[link & ~kHeadBit].prev : nodes.wheel_prev(link);
     }
-    bool is_empty(std::uint32_t head) const noexcept {
+    [[nodiscard]] bool is_empty(std::uint32_t head) const noexcept {
         return heads_[head & ~kHeadBit].next == head;
     }
 
@@ -187,13 +184,13 @@ class TimerWheel {
     }
 
     // REQUIRES: tick > tick_.
-    std::uint32_t bucket_for(std::int64_t tick) const noexcept {
-        constexpr int shift = kLevelBits * kTop;
-        const std::int64_t ahead = (tick >> shift) - (tick_ >> shift);
+    [[nodiscard]] std::uint32_t bucket_for(std::int64_t tick) const noexcept {
+        constexpr int kShift = kLevelBits * kTop;
+        const std::int64_t ahead = (tick >> kShift) - (tick_ >> kShift);
         if (ahead > 0) {
             // The top level is a circle; too far ahead means as far as it goes.
             const std::int64_t reach = std::min(ahead, kBuckets - 1);
-            return head_of(kTop, index_at((tick_ >> shift) + reach, 0));
+            return head_of(kTop, index_at((tick_ >> kShift) + reach, 0));
         }
         const auto differing = static_cast<std::uint64_t>(tick ^ tick_);
         const int level = (63 - std::countl_zero(differing)) / kLevelBits;
@@ -201,7 +198,7 @@ class TimerWheel {
     }
 
     // The bucket that began with the current tick and still holds slots for finer levels, or kNil.
-    std::uint32_t bucket_to_cascade() const noexcept {
+    [[nodiscard]] std::uint32_t bucket_to_cascade() const noexcept {
         for (int level = kTop; level > 0; --level) {
             const std::uint32_t index = index_at(tick_, level);
             if ((used_[static_cast<std::size_t>(level)] >> index & 1) != 0) {
@@ -212,7 +209,7 @@ class TimerWheel {
     }
 
     // The earliest bucket in use after the current tick.
-    Bucket next_bucket() const noexcept {
+    [[nodiscard]] Bucket next_bucket() const noexcept {
         for (int level = 0; level < kLevels; ++level) {
             const std::uint32_t index = index_at(tick_, level);
             // Bit i of `ahead` is the bucket i steps on. Below the top nothing lies behind `index`.
@@ -234,7 +231,8 @@ class TimerWheel {
         const std::int64_t target = tick_of(now_);
         const Bucket bucket = next_bucket();
         if (bucket.head == kNil || bucket.tick > target) {
-            tick_ = target;
+            tick_ =
+                std::max(tick_, target);  // The clock may have stepped back, the wheel does not.
             return false;
         }
         tick_ = bucket.tick;
@@ -297,9 +295,9 @@ class TimerWheel {
 
     std::array<Links, kHeads> heads_;
     std::array<std::uint64_t, kLevels> used_;
-    Instant now_;          // the latest time seen
+    Instant now_;          // the time seen last
     Instant waiting_min_;  // not later than any deadline in kWaiting
-    std::int64_t tick_;    // how far the wheel has turned, <= tick_of(now_)
+    std::int64_t tick_;    // how far the wheel has turned: no slot in a bucket is before it
 };
 
 }  // namespace millpond

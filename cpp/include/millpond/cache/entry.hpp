@@ -6,6 +6,7 @@
 
 #include "millpond/base/clock.hpp"
 #include "millpond/base/slab.hpp"
+#include "millpond/cache/cost.hpp"
 
 namespace millpond::cache {
 
@@ -15,7 +16,8 @@ using SpaceId = std::uint32_t;
 
 // What an entry is doing. A pending entry reserves its key for a load that is under way: it is found
 // by look-ups, but holds no value yet, has no weight and no place in the policy.
-enum class EntryState : std::uint8_t { Free, Pending, Resident };
+// A leaving one has been removed, and waits for memory to be handed back to the caller.
+enum class EntryState : std::uint8_t { Free, Pending, Resident, Leaving };
 
 struct alignas(64) Entry {
     Hash hash;
@@ -32,9 +34,14 @@ struct alignas(64) Entry {
     Slot prev;
     Slot next;
     std::uint32_t stored_at;  // kAgeTick units since the store was opened
-    float cost;               // dollars that a hit saves
+    Cost cost;                // dollars that a hit saves
 };
 static_assert(sizeof(Entry) == 64);
+
+// Whether the store has it: it reserves its key or holds a value.
+[[nodiscard]] inline bool is_held(const Entry& entry) noexcept {
+    return entry.state == EntryState::Pending || entry.state == EntryState::Resident;
+}
 
 // The resolution of an entry's age: 2^24 ns, about 17 ms, which 32 bits count for two years.
 inline constexpr Nanos kAgeTick{std::int64_t{1} << 24};

@@ -38,6 +38,13 @@ class Index {
         return previous_.find_left(hash, match);
     }
 
+    // The same, but while the table grows it may say kNoSlot of what find() would find: for callers
+    // that then look again.
+    template <class Match>
+    [[nodiscard]] Slot find_quickly(Hash hash, Match&& match) const {
+        return current_.find(hash, match);
+    }
+
     // Adds `slot`, which must not be in the index. hash_of(slot) gives the hash of any slot in it.
     // Throws std::bad_alloc and changes nothing.
     template <class HashOf>
@@ -100,6 +107,7 @@ class Index {
             return 2 * capacity - 3;
         }
 
+        // REQUIRES: no graves, the tail is there.
         template <class Match>
         [[nodiscard]] Slot find(Hash hash, Match&& match) const {
             const std::uint32_t* const words = words_.get();
@@ -109,7 +117,7 @@ class Index {
                 if (word == kEmpty) {
                     return kNoSlot;
                 }
-                if ((word & ~slot_mask_) == tag && word != kBuried) {
+                if ((word & ~slot_mask_) == tag) {
                     const Slot slot = (word & slot_mask_) - 1;
                     if (match(slot)) {
                         return slot;

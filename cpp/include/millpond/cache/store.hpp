@@ -67,7 +67,7 @@ struct Keep {
     std::uint64_t weight = 0;    // bytes
     Instant deadline = kNever;   // dead from here on
     Nanos idle = Nanos::zero();  // dead when unused for so long; zero: no such rule
-    float cost = 0;              // dollars that a hit saves
+    double cost = 0;             // dollars that a hit saves, up to kMostDollars
 };
 
 enum class Stored : std::uint8_t {
@@ -117,6 +117,16 @@ class StoreCore {
     [[nodiscard]] Slot find(const KeyRef& key) const {
         return find(key, [](const Entry&) { return false; });
     }
+    // The first entry of the same hash, space and kind, whatever its key and state, or kNoSlot; it
+    // may say kNoSlot of one that is there while growing(). For the hit path: no comparing.
+    [[nodiscard]] Slot find_quickly(const KeyRef& key) const noexcept {
+        return index_.find_quickly(key.hash, [&](Slot slot) {
+            const Entry& entry = entries_[slot];
+            return entry.hash == key.hash && entry.space == key.space && entry.kind == key.kind;
+        });
+    }
+    // Whether find_quickly() may overlook an entry.
+    [[nodiscard]] bool growing() const noexcept { return index_.growing(); }
     // The first entry of the same hash, space and kind that is not in `tried`, or kNoSlot.
     [[nodiscard]] Slot find_candidate(const KeyRef& key, std::span<const Slot> tried) const;
     // Changes whenever an entry enters or leaves a slot.
@@ -134,9 +144,14 @@ class StoreCore {
 
     // Records a hit on a resident, live entry. O(1), no allocation.
     void hit(Slot slot, Entry& entry, Instant now) noexcept {
-        Space& space = spaces_[entry.space];
-        ++space.counters.hits;
-        space.counters.cost_saved += static_cast<double>(entry.cost);
+        hit(spaces_[entry.space].counters, slot, entry, now);
+    }
+    // The same with the counters of the entry's space at hand, which stay where they are.
+    void hit(Counters& counters, Slot slot, Entry& entry, Instant now) noexcept {
+        ++counters.hits;
+        if (!entry.cost.is_zero()) {
+            counters.cost_saved += entry.cost.dollars();
+        }
         used(slot, entry, now);
     }
     // The same without counting: for what uses an entry but is no look-up.
@@ -182,10 +197,13 @@ class StoreCore {
     // resident value (a refresh); invalidations reach it all the same. Owns both words from now on.
     [[nodiscard]] EntryId begin(const KeyRef& key, Word value, std::span<const TagHash> tags,
                                 bool indexed);
-    // Ends a load with a value: stores it unless the reservation is gone. Words as in put(): the
-    // reservation's key word passes to the entry, and its value word to the caller.
-    // `existing` is what find() gives for the key of a load that is not indexed, else kNoSlot.
-    Stored finish(EntryId load, Slot existing, Word value, const Keep& keep, Instant now);
+    // Ends a load with a value, as put() would store it, unless the reservation is gone. Where
+    // `key_taken` is said, the reservation's key word passes to the entry and its value word to the
+    // caller; else what is left of it goes to removed(), as in abort().
+    // `existing` is what find() gives for the key of a load that is not indexed, else kNoSlot: a
+    // resident entry gets the new value in its place, which what the policy knows of it survives.
+    // Throws as put() does; the reservation, if it is still there, is to be abort()ed then.
+    Put finish(EntryId load, Slot existing, Word value, const Keep& keep, Instant now);
     // Ends a load without one. The reservation's words, if it is still there, go to removed().
     void abort(EntryId load) noexcept;
 
@@ -217,6 +235,10 @@ class StoreCore {
     // ---- All of it
     // What has left since it was last emptied. The caller takes from the back or swaps it out.
     [[nodiscard]] std::vector<Removed>& removed() noexcept { return removed_; }
+    // Brings there what left when there was no memory for it: such entries keep their slots till
+    // then. Every removal tries that too; whoever empties removed() for good calls this until it
+    // brings nothing more.
+    void hand_over() noexcept;
     // Resident entries that can be found, and the weight of all that is held.
     [[nodiscard]] std::size_t size() const noexcept { return resident_ - dead_; }
     [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
@@ -228,13 +250,14 @@ class StoreCore {
     template <class Visit>
     void for_each(Visit&& visit) const {
         for (Slot slot = 0; slot < entries_.end(); ++slot) {
-            if (entries_[slot].state != EntryState::Free) {
+            if (is_held(entries_[slot])) {
                 visit(slot, entries_[slot]);
             }
         }
     }
     [[nodiscard]] bool retired(SpaceId space) const noexcept { return spaces_[space].retired; }
-    // Hands everything to removed(), as the end of the store.
+    // Hands everything to removed(), as the end of the store. Where memory does not suffice for
+    // all, the rest comes by hand_over().
     void drop_all() noexcept;
     // Bytes of the store's own structures, for benchmarks.
     [[nodiscard]] std::size_t allocated_bytes() const noexcept;
@@ -307,6 +330,7 @@ class StoreCore {
     Slab<Space, 4> spaces_;
     Counters closed_;  // of spaces that were retired
     std::vector<Removed> removed_;
+    Slot leaving_ = kNoSlot;   // entries on their way there, linked by `next`
     std::vector<Slot> loose_;  // loads that are not indexed
     Access batch_[kBatch];
     std::size_t batched_ = 0;

@@ -5,10 +5,11 @@ Azure Public Dataset, CC-BY-4.0), joined by straight lines in the logarithm. Pro
 lengths are drawn independently: their rank correlation in the trace is 0.07.
 
 Latency: a fixed part, a part for each prompt token and a part for each completion token, rounded
-from the order of magnitude that Patel et al. ("Splitwise", ISCA 2024, by the same group as the
-trace) give for a 70-billion-parameter model on current GPUs: about a tenth of a second to the first
-token of a prompt of 1,000 tokens, then about 30 ms for every further token. A log-normal factor of
-spread 0.15 stands for the load of the machine.
+to lie between what Patel et al. ("Splitwise", ISCA 2024, who published the trace too) measured for
+Llama 2 70B on four and on eight H100 GPUs, one request at a time: for 512, 1,024 and 2,048 prompt
+tokens 53 to 60, 78 to 106 and 137 to 201 ms to the first token, then 29 to 31 ms for every further
+one (medians, from data/perf_model.csv of their simulator, splitwise-sim). A log-normal factor of
+spread 0.15, which is made up, stands for the load of the machine.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ async def _run_local(
             base_url=provider.url, api_key="local", http_client=transport
         ) as client:
             ask = make_ask(client, workload, model=settings.model, pricer=pricer)
-            about = f"a local process that answers {speed:.3g} times faster than in life"
+            about = f"a local process, sped up {speed:.3g} times"
             setting = _setting(settings, workload, about, speed)
             run = Run(setting, workload, ask, view, stop=stop)
             return await run.to_end(_provider_death(provider))

@@ -72,7 +72,8 @@ def read_trace(path: Path) -> list[Row]:
                     raise TraceError(f"{path}: more than {MAX_ROWS:,} calls; cut the file")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         where = f", after line {number}" if number else ""
-        raise TraceError(f"{path}{where}: cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise TraceError(f"{path}{where}: cannot be read: {why}") from error
     if not rows:
         raise TraceError(f"{path}: the trace holds no call")
     rows.sort(key=lambda row: row.at)

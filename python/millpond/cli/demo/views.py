@@ -6,10 +6,10 @@ import json
 import sys
 from typing import Protocol
 
+from millpond._version import installed_version
 from millpond.cli.demo.report import Report
 from millpond.cli.demo.settings import Settings
 from millpond.cli.demo.text import LineView
-from millpond.cli.version import installed_version
 
 
 class View(Protocol):
