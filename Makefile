@@ -3,6 +3,7 @@
 #   PYTHON=python3.12   the interpreter of .venv (else the newest of 3.11 to 3.13 on the machine)
 #   JOBS=2              how many compilers run at once (else one a core)
 #   PYTEST='-k ttl -x'  arguments for pytest
+#   FUZZ_SECONDS=60     how long each fuzzer runs
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,16 +16,25 @@ BIN := $(VENV)/bin
 PYTHON ?=
 JOBS ?= $(shell nproc)
 PYTEST ?=
+FUZZ_SECONDS ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
+# What git and pip trust, a company's proxy perhaps, is more than what uv brings along.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
+
 # The compiler, the build, GoogleTest, and fmt for the builds that have no Python.
-PACKAGES := ccache clang cmake g++ git libclang-rt-14-dev libfmt-dev libgmock-dev libgtest-dev ninja-build
+PACKAGES := ccache clang cmake g++ git libclang-rt-dev libfmt-dev libgmock-dev libgtest-dev ninja-build
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup:  ## install the tools, make .venv, build the extension
-	@.ci/packages $(PACKAGES)
+	@python=
+	[[ -n "$(PYTHON)" || -x $(BIN)/python || -n $$(.ci/interpreters) ]] ||
+		python="python3 python3-dev python3-venv"
+	.ci/packages $(PACKAGES) $$python
 	.ci/environment $(VENV) $(PYTHON)
 
 # ---- tests
@@ -50,6 +60,9 @@ test-tsan: setup  ## GoogleTest under ThreadSanitizer
 
 test-clang: setup  ## GoogleTest built by clang, its warnings as errors
 	@.ci/gtest clang
+
+fuzz: setup  ## each fuzzer for FUZZ_SECONDS
+	@.ci/fuzz $(VENV) $(FUZZ_SECONDS)
 
 coverage: setup  ## lines covered, C++ and Python
 	@.ci/coverage $(VENV) $(PYTEST)
@@ -83,10 +96,10 @@ wheel: setup  ## sdist and manylinux wheels, audited and tried in empty environm
 
 constraints: setup  ## pin what the pinned packages need
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate \
-		$(addprefix --group pyproject.toml:,dev tidy coverage docs wheel) -o .ci/constraints.txt
+		$(addprefix --group pyproject.toml:,dev tidy coverage fuzz docs wheel) -o .ci/constraints.txt
 
 clean:  ## remove what was built; .venv stays
 	@rm -rf build dist wheelhouse site coverage
 
-.PHONY: help setup test gtest pytest test-all test-asan test-tsan test-clang coverage check tidy \
-	format demo bench docs wheel constraints clean
+.PHONY: help setup test gtest pytest test-all test-asan test-tsan test-clang fuzz coverage check \
+	tidy format demo bench docs wheel constraints clean
