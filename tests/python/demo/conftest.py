@@ -25,12 +25,13 @@ class Running:
         return port
 
 
-def start_provider(*options: str) -> Running:
+def start_provider(*options: str, stderr: int | None = None) -> Running:
     """Start a provider that stops when its standard input closes."""
     process = subprocess.Popen(
         [sys.executable, "-m", "millpond.cli.demo.provider", "--stop-with-stdin", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     assert process.stdout is not None

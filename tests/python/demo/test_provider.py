@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import openai
 import pytest
@@ -354,6 +356,38 @@ def test_it_stops_in_the_middle_of_an_answer(end: Callable[[Running], int]) -> N
     for pipe in (running.process.stdin, running.process.stdout):
         assert pipe is not None
         pipe.close()
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_it_stops_in_silence_while_clients_connect(turn: int) -> None:
+    running = start_provider("--speed", "4", stderr=subprocess.PIPE)
+    question = post(
+        json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    )
+    connections: list[socket.socket] = []
+    enough = threading.Event()
+
+    def connect() -> None:
+        with suppress(OSError):
+            while len(connections) < 3000:
+                connections.append(
+                    socket.create_connection(("127.0.0.1", running.port), timeout=10)
+                )
+                connections[-1].sendall(question)
+                if len(connections) > 50 * turn:
+                    enough.set()
+
+    storm = threading.Thread(target=connect)
+    storm.start()
+    enough.wait(10)
+    assert stop_provider(running) == 0
+    storm.join()
+    for connection in connections:
+        connection.close()
+
+    assert running.process.stderr is not None
+    with running.process.stderr as complaints:
+        assert complaints.read() == ""
 
 
 def test_it_outlives_a_ctrl_c_of_the_terminal_but_not_its_parent() -> None:

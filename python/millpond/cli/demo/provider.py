@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -63,12 +64,12 @@ class Provider:
         try:
             while await self._serve_one(reader, writer):
                 pass
-        except ConnectionError:
-            pass  # The client has gone; nobody is left to tell.
-        except asyncio.CancelledError:
-            pass  # The provider stops; the stream's own callback must not see a cancellation.
-        finally:
             writer.close()
+            await writer.wait_closed()
+        except OSError:
+            pass  # The client has gone; nobody is left to tell.
+        finally:
+            writer.transport.abort()  # When cancelled, it waits for no client that reads.
 
     async def _serve_one(self, reader: StreamReader, writer: StreamWriter) -> bool:
         """Answer one request; return whether the connection goes on."""
@@ -206,13 +207,50 @@ async def run(*, port: int, seed: int, speed: float, stop_with_stdin: bool) -> N
         # The terminal sends Ctrl-C to the whole group; the parent decides when this one ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_wait_for_eof, args=(loop, stop), daemon=True).start()
-    server = await asyncio.start_server(
-        provider.serve, host="127.0.0.1", port=port, limit=MAX_HEAD_BYTES, backlog=1024
-    )
-    bound = server.sockets[0].getsockname()[1]
-    print(json.dumps({"url": f"http://127.0.0.1:{bound}/v1", "pid": os.getpid()}), flush=True)
-    await stop.wait()
-    server.close()
+    with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
+        listener.setblocking(False)
+        connections = Connections(listener, provider)
+        bound = listener.getsockname()[1]
+        print(json.dumps({"url": f"http://127.0.0.1:{bound}/v1", "pid": os.getpid()}), flush=True)
+        await stop.wait()
+        await connections.close()
+
+
+class Connections:
+    """Serves whoever connects to a socket that listens, on the running loop.
+
+    `asyncio.Server` and `sock_accept` both report errors about a connection that is accepted while
+    they are told to stop; this takes none after `close`, and ends what it has taken.
+    """
+
+    def __init__(self, listener: socket.socket, provider: Provider) -> None:
+        self._listener = listener
+        self._provider = provider
+        self._open: dict[asyncio.Task[None], socket.socket] = {}
+        asyncio.get_running_loop().add_reader(listener, self._accept)
+
+    async def close(self) -> None:
+        """Accept nobody any more, and end every connection where it stands."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # The client has gone, or no descriptor is left: one may be, next time.
+        task = asyncio.create_task(self._serve(connection))
+        self._open[task] = connection
+        task.add_done_callback(self._ended)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_HEAD_BYTES)
+        await self._provider.serve(reader, writer)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task).close()
 
 
 def _wait_for_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
