@@ -2,7 +2,9 @@
 
 #include <cstring>
 #include <string_view>
+#include <utility>
 
+#include "hot/dict_entries.hpp"
 #include "hot/key_builder.hpp"
 
 namespace py = pybind11;
@@ -76,9 +78,9 @@ py::bytes call_fingerprint(const py::tuple& positional, const py::dict& named, b
     for (const py::handle value : positional) {
         if (!builder.add(value.ptr())) throw py::error_already_set();
     }
-    for (const auto& [name, value] : named) {
-        if (!builder.add_named(name.ptr(), value.ptr())) throw py::error_already_set();
-    }
+    std::vector<NamedArgument> pairs;
+    for (const auto& [name, value] : named) pairs.push_back({name.ptr(), value.ptr()});
+    if (!builder.add_named(pairs)) throw py::error_already_set();
     return py::reinterpret_steal<py::bytes>(as_bytes(builder.finish()));
 }
 
@@ -108,10 +110,13 @@ void set_fingerprint_seed(const py::bytes& seed, bool portable) {
     seed_process_hasher(words, portable ? HashLanes::Portable : best_hash_lanes());
 }
 
+bool set_dict_layout_known(bool known) { return std::exchange(dict_layout_is_known, known); }
+
 }  // namespace
 
 void bind_keys(py::module_& m) {
     if (PyModule_AddFunctions(m.ptr(), raw_functions) != 0) throw py::error_already_set();
+    if (learn_dict_layout() != 0) throw py::error_already_set();
     m.def("opaque_leaves", &opaque_leaves, py::arg("value"), py::kw_only(), py::arg("typed") = true,
           py::arg("ordered") = false,
           "The parts of a value that its fingerprint knows by their hash only.");
@@ -127,6 +132,9 @@ void bind_keys(py::module_& m) {
           py::arg("portable") = false,
           "Gives the process another 32-byte seed, for tests: earlier fingerprints lose their "
           "meaning.");
+    m.def("set_dict_layout_known", &set_dict_layout_known, py::arg("known"),
+          "Lets dicts be read where CPython keeps their pairs, or only by PyDict_Next, for tests; "
+          "returns what held before.");
 }
 
 }  // namespace millpond::bindings

@@ -7,6 +7,13 @@ namespace {
 
 PyObject* g_missing = nullptr;
 
+// Names are nearly always hashed already; those of other hashes are other names.
+bool same_name(PyObject* a, PyObject* b) {
+    const Py_hash_t one = reinterpret_cast<PyASCIIObject*>(a)->hash;
+    const Py_hash_t other = reinterpret_cast<PyASCIIObject*>(b)->hash;
+    return (one == other || one == -1 || other == -1) && PyUnicode_Compare(a, b) == 0;
+}
+
 // Names in calls and in signatures are interned, so nearly all are found by address.
 Py_ssize_t place_of(const CallPlan& plan, PyObject* name) {
     const Py_ssize_t size = plan.size();
@@ -16,7 +23,7 @@ Py_ssize_t place_of(const CallPlan& plan, PyObject* name) {
         }
     }
     for (Py_ssize_t i = 0; i < size; ++i) {
-        if (PyUnicode_Compare(PyTuple_GET_ITEM(plan.names.get(), i), name) == 0) {
+        if (same_name(PyTuple_GET_ITEM(plan.names.get(), i), name)) {
             return i;
         }
     }
@@ -72,6 +79,12 @@ BoundCall::Outcome BoundCall::bind(const CallPlan& plan, const Call& call) {
     std::fill_n(values, size, nullptr);
     std::copy_n(call.args, taken, values);
     rest_ = {call.args + taken, static_cast<std::size_t>(given - taken)};
+    NamedArgument* named = inline_named_;
+    std::size_t count = 0;
+    if (plan.var_named && static_cast<std::size_t>(call.named()) > kInline) {
+        spilled_named_.resize(static_cast<std::size_t>(call.named()));
+        named = spilled_named_.data();
+    }
     for (Py_ssize_t i = 0; i < call.named(); ++i) {
         PyObject* const name = PyTuple_GET_ITEM(call.kwnames, i);
         PyObject* const value = call.args[given + i];
@@ -83,11 +96,12 @@ BoundCall::Outcome BoundCall::bind(const CallPlan& plan, const Call& call) {
             }
             target = value;
         } else if (plan.var_named) {
-            named_.emplace_back(name, value);
+            named[count++] = {name, value};
         } else {
             return Outcome::Unbindable;
         }
     }
+    named_ = {named, count};
     for (std::size_t i = 0; i < size; ++i) {
         if (values[i] == nullptr) {
             values[i] = PyTuple_GET_ITEM(plan.defaults.get(), static_cast<Py_ssize_t>(i));

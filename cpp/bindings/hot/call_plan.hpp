@@ -27,6 +27,12 @@ struct Call {
     }
 };
 
+// The name, a str, and the value of an argument; borrowed.
+struct NamedArgument {
+    PyObject* name;
+    PyObject* value;
+};
+
 // One part of a tag template: a piece of text, or the argument at a place.
 struct TagPart {
     PyObject* text;  // owned by the plan's tuple; null: an argument
@@ -66,10 +72,9 @@ class BoundCall {
 
     [[nodiscard]] std::span<PyObject* const> values() const noexcept { return values_; }
     [[nodiscard]] std::span<PyObject* const> rest() const noexcept { return rest_; }
-    // (name, value) pairs of **kwargs.
-    [[nodiscard]] std::span<const std::pair<PyObject*, PyObject*>> named() const noexcept {
-        return named_;
-    }
+    // What **kwargs would hold. Whoever needs it in another order may sort it.
+    [[nodiscard]] std::span<NamedArgument> named() noexcept { return named_; }
+    [[nodiscard]] std::span<const NamedArgument> named() const noexcept { return named_; }
 
   private:
     static constexpr std::size_t kInline = 16;
@@ -78,7 +83,9 @@ class BoundCall {
     std::span<PyObject* const> rest_;
     PyObject* inline_[kInline];
     std::vector<PyObject*> spilled_;
-    std::vector<std::pair<PyObject*, PyObject*>> named_;
+    std::span<NamedArgument> named_;
+    NamedArgument inline_named_[kInline];
+    std::vector<NamedArgument> spilled_named_;
 };
 
 // The plan from what Python found: (names, defaults, positional_only, positional, var_positional,

@@ -94,6 +94,12 @@ inline bool Walker<Sink>::number(double value) {
     return whole && integer(whole.get());
 }
 
+// Fetches what the object is asked for first, while something else is at work.
+inline void prefetch_within(PyObject* object) noexcept {
+    if (PyDict_CheckExact(object))
+        __builtin_prefetch(reinterpret_cast<PyDictObject*>(object)->ma_keys);
+}
+
 template <typename Sink>
 inline bool Walker<Sink>::list(PyObject* object) {
     const Level level(*this, object);
@@ -102,6 +108,8 @@ inline bool Walker<Sink>::list(PyObject* object) {
     sink_.open(Tag::List, static_cast<std::size_t>(size));
     for (Py_ssize_t i = 0; i < size; ++i) {
         if (PyList_GET_SIZE(object) != size) return changed();
+        if (i + 2 < size) __builtin_prefetch(PyList_GET_ITEM(object, i + 2));
+        if (i + 1 < size) prefetch_within(PyList_GET_ITEM(object, i + 1));
         if (!value(PyList_GET_ITEM(object, i))) {
             failure_.at_index(i);
             return false;

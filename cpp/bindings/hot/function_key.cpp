@@ -159,8 +159,7 @@ void add_token(Fingerprint& print, std::uint64_t token) noexcept {
     return false;
 }
 
-bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t token,
-                   CacheKey& key) {
+bool key_by_values(FunctionObject* self, BoundCall& bound, std::uint64_t token, CacheKey& key) {
     const CallPlan& plan = plan_of(self);
     const std::span<PyObject* const> values = bound.values();
     if (self->only_name != nullptr && is_short_key(values[0], self->typed)) {
@@ -179,10 +178,8 @@ bool key_by_values(FunctionObject* self, const BoundCall& bound, std::uint64_t t
             return false;
         }
     }
-    for (const auto& [name, value] : bound.named()) {
-        if (!builder.add_named(name, value)) {
-            return false;
-        }
+    if (!bound.named().empty() && !builder.add_named(bound.named())) {
+        return false;
     }
     Fingerprint print = builder.finish();
     add_token(print, token);

@@ -60,6 +60,20 @@ std::uint64_t option_bits(const KeyOptions& options) {
     return (options.typed ? 1U : 0U) | (options.ordered ? 2U : 0U);
 }
 
+// What stands between the positional values and the named ones: no value has its tag.
+void end_arguments(FingerprintSink& sink, std::uint64_t positional, std::uint64_t named,
+                   const KeyOptions& options) noexcept {
+    sink.word(Tag::Root, positional << 2 | option_bits(options));
+    sink.word(Tag::Root, named);
+}
+
+// Any order of names will do; most are told apart by their lengths. REQUIRES: both are ready.
+bool name_before(const NamedArgument& a, const NamedArgument& b) noexcept {
+    const Py_ssize_t length = PyUnicode_GET_LENGTH(a.name);
+    const Py_ssize_t other = PyUnicode_GET_LENGTH(b.name);
+    return length != other ? length < other : PyUnicode_Compare(a.name, b.name) < 0;
+}
+
 }  // namespace
 
 void sort_leaves(std::vector<Ref>& leaves, std::vector<LeafRun>& runs) {
@@ -103,76 +117,53 @@ void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> 
 }
 
 bool KeyBuilder::add(PyObject* value, PyObject* label, KeySource source) {
-    std::vector<Ref>& leaves = walker_.leaves();
-    const std::size_t before = leaves.size();
+    const std::size_t before = walker_.leaves().size();
     const auto walk = [&] {
-        if (!walker_.value(value)) return false;
         ++positional_;
-        const std::size_t added = leaves.size() - before;
-        if (added == 0) return true;
-        // Leaves of positional values come before those of named ones.
-        std::rotate(leaves.begin() + static_cast<std::ptrdiff_t>(positional_leaves_),
-                    leaves.begin() + static_cast<std::ptrdiff_t>(before), leaves.end());
-        positional_leaves_ += added;
-        for (LeafRun& run : named_runs_) {
-            run.begin += added;
-            run.end += added;
-        }
-        return keep_leaves();
+        return walker_.value(value) && (walker_.leaves().size() == before || keep_leaves());
     };
     return guarded(walker_, label, positional_, walk, source);
 }
 
-bool KeyBuilder::add_named(PyObject* name, PyObject* value) {
+bool KeyBuilder::add_named(std::span<NamedArgument> pairs) {
+    for (const auto& [name, value] : pairs) {
+        if (!ready_text(name)) return false;
+    }
+    std::ranges::sort(pairs, name_before);
+    end_positional(pairs.size());
+    has_named_ = true;
     const std::size_t before = walker_.leaves().size();
-    return guarded(walker_, name, 0, [&] {
-        FingerprintSink& sink = walker_.sink();
-        FingerprintSink::Outer outer;
-        sink.begin(outer);
-        if (!walker_.value(name) || !walker_.value(value)) {
-            sink.abandon(outer);
-            return false;
-        }
-        sink.end(outer, named_sum_);
-        ++named_;
-        if (walker_.leaves().size() == before) return true;
-        named_runs_.push_back({named_sum_.last(), before, walker_.leaves().size()});
-        return keep_leaves();
-    });
+    for (const auto& [name, value] : pairs) {
+        const auto walk = [&] { return walker_.value(name) && walker_.value(value); };
+        if (!guarded(walker_, name, 0, walk)) return false;
+    }
+    return walker_.leaves().size() == before || keep_leaves();
 }
 
 bool KeyBuilder::keep_leaves() {
-    std::vector<LeafRun> runs = named_runs_;
-    std::ranges::stable_sort(runs, [](const LeafRun& a, const LeafRun& b) {
-        return std::pair(a.print.hi, a.print.lo) < std::pair(b.print.hi, b.print.lo);
-    });
     const std::vector<Ref>& leaves = walker_.leaves();
     Ref tuple(PyTuple_New(static_cast<Py_ssize_t>(leaves.size())));
     if (!tuple) return false;
-    Py_ssize_t place = 0;
-    const auto put = [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-            PyTuple_SET_ITEM(tuple.get(), place++, Py_NewRef(leaves[i].get()));
-        }
-    };
-    put(0, positional_leaves_);
-    for (const LeafRun& run : runs) put(run.begin, run.end);
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+        PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(leaves[i].get()));
+    }
     tuple_ = std::move(tuple);
     return true;
 }
 
+void KeyBuilder::end_positional(std::uint64_t named) noexcept {
+    end_arguments(walker_.sink(), positional_, named, options_);
+}
+
 Fingerprint finish_plain(FingerprintSink& sink, std::uint64_t count,
                          const KeyOptions& options) noexcept {
-    sink.word(Tag::Root, count << 2 | option_bits(options));
-    sink.summed(Tag::Root, 0, Block{0, 0});
+    end_arguments(sink, count, 0, options);
     return sink.finish();
 }
 
 Fingerprint KeyBuilder::finish() noexcept {
-    FingerprintSink& sink = walker_.sink();
-    sink.word(Tag::Root, positional_ << 2 | option_bits(options_));
-    sink.summed(Tag::Root, named_, named_sum_.total());
-    return sink.finish();
+    if (!has_named_) end_positional(0);
+    return walker_.sink().finish();
 }
 
 SharedKeyBuilder::SharedKeyBuilder(const KeyOptions& options)

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "hot/call_plan.hpp"
 #include "hot/canonical_walker.hpp"
 #include "hot/digest_sink.hpp"
 #include "hot/fingerprint_sink.hpp"
@@ -32,15 +33,16 @@ void seed_process_hasher(std::span<const std::uint8_t, BlockHasher::kSeedBytes> 
 class KeyBuilder {
   public:
     explicit KeyBuilder(const KeyOptions& options)
-        : walker_(options, process_hasher()), options_(options), named_sum_(process_hasher()) {}
+        : walker_(options, process_hasher()), options_(options) {}
 
     // The next positional value. `label` (a str or null) and `source` name it in an error message.
     // False with an exception set: KeyingError, or what a __hash__ of the user's raised.
     [[nodiscard]] bool add(PyObject* value, PyObject* label = nullptr,
                            KeySource source = KeySource::Argument);
 
-    // A pair whose place among the pairs does not count (**kwargs). REQUIRES: name is a str.
-    [[nodiscard]] bool add_named(PyObject* name, PyObject* value);
+    // The pairs of **kwargs, whose order does not count: sorts them by name. False as for add().
+    // REQUIRES: called at most once, after every add(); names are str.
+    [[nodiscard]] bool add_named(std::span<NamedArgument> pairs);
 
     // The fingerprint of everything added. Call it once.
     [[nodiscard]] Fingerprint finish() noexcept;
@@ -51,14 +53,12 @@ class KeyBuilder {
 
   private:
     bool keep_leaves();
+    void end_positional(std::uint64_t named) noexcept;
 
     Walker<FingerprintSink> walker_;
     KeyOptions options_;
     std::uint64_t positional_ = 0;
-    std::uint64_t named_ = 0;
-    std::size_t positional_leaves_ = 0;
-    MessageSum named_sum_;
-    std::vector<LeafRun> named_runs_;
+    bool has_named_ = false;
     Ref tuple_;
 };
 

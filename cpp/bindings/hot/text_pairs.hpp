@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "hot/dict_entries.hpp"
+
 namespace millpond::bindings {
 
 // A dict of more pairs is not put in order this way: inserting is quadratic.
@@ -43,17 +45,20 @@ class TextPairs {
 
     // Puts the pairs in order. False: it is not such a dict. REQUIRES: at most kFewPairs pairs.
     [[nodiscard]] __attribute__((always_inline)) bool take(PyObject* dict) noexcept {
-        constexpr Py_ssize_t kOneByteCount = 0x80;
-        PyObject *key = nullptr, *mapped = nullptr;
-        Py_ssize_t at = 0;
         TextPair* end = pairs_;
-        for (TextPair* const full = pairs_ + PyDict_GET_SIZE(dict); end != full; ++end) {
-            if (PyDict_Next(dict, &at, &key, &mapped) == 0) return false;
-            if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key)) return false;
-            const Py_ssize_t length = reinterpret_cast<PyASCIIObject*>(key)->length;
-            if (length >= kOneByteCount) return false;
-            *end = TextPair{key, mapped, length};
-            if (end != pairs_ && length <= end[-1].length) sink(end);
+        if (const DictEntries entries = text_entries(dict); entries.begin != nullptr) {
+            for (const DictEntry* entry = entries.begin; entry != entries.end; ++entry) {
+                if (entry->mapped == nullptr) continue;
+                if (!add(end, entry->key, entry->mapped)) return false;
+                ++end;
+            }
+        } else {
+            PyObject *key = nullptr, *mapped = nullptr;
+            Py_ssize_t at = 0;
+            for (TextPair* const full = pairs_ + PyDict_GET_SIZE(dict); end != full; ++end) {
+                if (PyDict_Next(dict, &at, &key, &mapped) == 0) return false;
+                if (!PyUnicode_CheckExact(key) || !add(end, key, mapped)) return false;
+            }
         }
         end_ = end;
         return true;
@@ -74,6 +79,20 @@ class TextPairs {
     [[nodiscard]] const TextPair* end() const noexcept { return end_; }
 
   private:
+    static constexpr Py_ssize_t kOneByteCount = 0x80;
+
+    // Puts a pair among those before `end`. REQUIRES: the key is a str.
+    [[nodiscard]] __attribute__((always_inline)) bool add(TextPair* end, PyObject* key,
+                                                          PyObject* mapped) noexcept {
+        if (!PyUnicode_IS_COMPACT_ASCII(key)) return false;
+        const Py_ssize_t length = reinterpret_cast<PyASCIIObject*>(key)->length;
+        if (length >= kOneByteCount) return false;
+        __builtin_prefetch(mapped);
+        *end = TextPair{key, mapped, length};
+        if (end != pairs_ && length <= end[-1].length) sink(end);
+        return true;
+    }
+
     // Moves the last pair down to its place.
     void sink(TextPair* last) noexcept {
         const TextPair added = *last;
