@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hot/arguments.hpp"
+#include "hot/cache_methods.hpp"
 #include "hot/cache_object.hpp"
 #include "hot/call_plan.hpp"
 #include "hot/clock.hpp"
@@ -55,6 +56,23 @@ pybind11::tuple template_parts(const std::string& source, const std::vector<std:
     return pybind11::tuple(parts);
 }
 
+// Gives a subclass of CacheBase method descriptors of its own for what it does not define itself.
+// The interpreter's fast way to call one (PEP 659) wants an instance of the very class that the
+// descriptor belongs to; an inherited one costs 15 ns more a call.
+void own_methods(const pybind11::type& cls) {
+    const auto own = pybind11::reinterpret_borrow<pybind11::object>(cls.attr("__dict__"));
+    auto* const type = reinterpret_cast<PyTypeObject*>(cls.ptr());
+    for (PyMethodDef* each = cache_method_table(); each->ml_name != nullptr; ++each) {
+        if (own.contains(each->ml_name)) {
+            continue;
+        }
+        const Ref descriptor(PyDescr_NewMethod(type, each));
+        if (!descriptor || PyObject_SetAttrString(cls.ptr(), each->ml_name, descriptor.get()) < 0) {
+            throw pybind11::error_already_set();
+        }
+    }
+}
+
 }  // namespace
 
 void bind_cache(pybind11::module_& m) {
@@ -66,6 +84,8 @@ void bind_cache(pybind11::module_& m) {
             throw pybind11::error_already_set();
         }
     }
+    m.def("own_methods", &own_methods, pybind11::arg("cls"), pybind11::pos_only(),
+          "Makes the methods that a subclass of CacheBase inherits its own.");
     m.def("life_nanos", &life_nanos);
     m.def("parse_size", &size_bytes);
     m.def("parse_template", &template_parts);

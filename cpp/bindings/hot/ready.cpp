@@ -118,7 +118,9 @@ PyObject* make_ready(PyObject* value) {
         return nullptr;
     }
     self->value = value;
-    PyObject_GC_Track(as_object(self));
+    if (PyType_IS_GC(Py_TYPE(value))) {  // No cycle leads through a str or a number.
+        PyObject_GC_Track(as_object(self));
+    }
     return as_object(self);
 }
 

@@ -264,6 +264,8 @@ class Cache(_engine.CacheBase):
         return f"<Cache {info.currsize}{bound} entries, {info.hits} hits, {info.misses} misses>"
 
 
+_engine.own_methods(Cache)  # Calling an inherited one is slower.
+
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
