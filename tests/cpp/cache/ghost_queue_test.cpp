@@ -175,7 +175,7 @@ TEST(GhostQueue, IsAPlainQueueWhileItIsSmall) {
             }
             const std::size_t back = random() % std::min(pushed.size(), 3 * capacity);
             const Hash hash = pushed[pushed.size() - 1 - back];
-            const auto found = std::find(plain.begin(), plain.end(), hash);
+            const auto found = std::ranges::find(plain, hash);
             ++asked;
             wrong += (ghosts.take(hash) != 0) != (found != plain.end()) ? 1U : 0U;
             if (found != plain.end()) {
