@@ -58,8 +58,9 @@ test-asan: setup  ## GoogleTest, then pytest, under AddressSanitizer and UBSan
 test-tsan: setup  ## GoogleTest under ThreadSanitizer
 	@.ci/gtest tsan
 
-test-clang: setup  ## GoogleTest built by clang, its warnings as errors
+test-clang: setup  ## GoogleTest and the extension built by clang, its warnings as errors
 	@.ci/gtest clang
+	.ci/clang-extension $(VENV)
 
 fuzz: setup  ## each fuzzer for FUZZ_SECONDS
 	@.ci/fuzz $(VENV) $(FUZZ_SECONDS)

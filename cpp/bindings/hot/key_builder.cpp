@@ -133,9 +133,9 @@ bool KeyBuilder::add_named(std::span<NamedArgument> pairs) {
     end_positional(pairs.size());
     has_named_ = true;
     const std::size_t before = walker_.leaves().size();
-    for (const auto& [name, value] : pairs) {
-        const auto walk = [&] { return walker_.value(name) && walker_.value(value); };
-        if (!guarded(walker_, name, 0, walk)) return false;
+    for (const NamedArgument& each : pairs) {
+        const auto walk = [&] { return walker_.value(each.name) && walker_.value(each.value); };
+        if (!guarded(walker_, each.name, 0, walk)) return false;
     }
     return walker_.leaves().size() == before || keep_leaves();
 }
