@@ -1,9 +1,6 @@
 // Threads that wait on a flight.
 #include <fmt/format.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#endif
 
 #include <algorithm>
 #include <cmath>
@@ -44,21 +41,11 @@ void resume(PyThreadState* state) {
 }
 
 PyLockStatus acquire_for(PyThread_type_lock lock, double seconds) {
-    const PY_TIMEOUT_T microseconds =
-        seconds < 0 ? -1 : static_cast<PY_TIMEOUT_T>(std::ceil(std::min(seconds, 3600.0) * 1e6));
+    const auto microseconds = static_cast<PY_TIMEOUT_T>(std::ceil(seconds * 1e6));
     PyThreadState* state = PyEval_SaveThread();
     const PyLockStatus status = PyThread_acquire_lock_timed(lock, microseconds, 1);
     resume(state);
     return status;
-}
-
-// The thread that the process began with, or that forked it: Python handles signals there.
-bool is_main_thread() {
-#ifdef __linux__
-    return syscall(SYS_gettid) == getpid();
-#else
-    return true;
-#endif
 }
 
 double monotonic_seconds() {
@@ -111,11 +98,10 @@ WaitResult wait_until(FlightObject* flight, ThreadWaiter& waiter, double timeout
     for (;;) {
         const double left =
             deadline == kForEver ? kForEver : std::max(0.0, deadline - monotonic_seconds());
-        // The main thread looks for a signal that came just before it began to wait, which wakes
-        // nobody.
-        const double look = flight->loop != nullptr || is_main_thread() ? kWatchSeconds : kForEver;
-        const bool looks_first = look >= 0 && (left < 0 || look < left);
-        const PyLockStatus status = acquire_for(waiter.lock, looks_first ? look : left);
+        // Every thread looks up now and then: for the end of the loop that loads, which wakes
+        // nobody, or for a signal that came just before the main thread began to wait.
+        const bool looks_first = left < 0 || kWatchSeconds < left;
+        const PyLockStatus status = acquire_for(waiter.lock, looks_first ? kWatchSeconds : left);
         if (status != PY_LOCK_ACQUIRED && Py_MakePendingCalls() < 0) {
             if (!leave(flight, waiter) && waiter.state == ThreadState::Promoted) {
                 flight_abandon(flight);

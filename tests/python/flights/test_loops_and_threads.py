@@ -135,6 +135,28 @@ def test_when_the_loop_that_loads_is_closed_another_starts_again(
             assert store.values == {"k": "k"}
 
 
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_thread_that_joined_a_thread_notices_the_end_of_a_loop_that_took_over(
+    factory: Factory,
+) -> None:
+    load, _, loops = held()
+    store = FlightStore(load)
+    flight = store.flights["k"] = flights.lead(store)
+    found: list[object] = []
+    with LoopThread(factory) as loop:
+        loop.run(awaited(store("k")))
+        until(lambda: store.waiters("k") == 1)
+        thread = threading.Thread(target=lambda: found.append(flights.wait(flight, 60)))
+        thread.start()
+        until(lambda: store.waiters("k") == 2)
+        flights.abandon(flight)
+        until(lambda: len(loops) == 1)
+    thread.join(120)
+    assert found == [("lead", None)]
+    flights.land(flight, "k")
+    assert store.values == {"k": "k"}
+
+
 def test_who_joins_after_the_loop_was_closed_starts_again() -> None:
     load, go_on, loops = held()
     store = FlightStore(load)
