@@ -49,6 +49,18 @@ namespace millpond::cpu {
 #endif
 }
 
+// Products of polynomials over GF(2) in one instruction, of 64 by 64 bits.
+[[nodiscard]] inline bool has_x86_clmul() noexcept {
+#if defined(MILLPOND_X86_64)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return false;
+    constexpr unsigned kClmul = 1U << 1;
+    return (c & kClmul) != 0;
+#else
+    return false;
+#endif
+}
+
 // The SHA extensions of x86-64, with the SSSE3 and SSE4.1 that the code around them uses.
 [[nodiscard]] inline bool has_x86_sha() noexcept {
 #if defined(MILLPOND_X86_64)

@@ -114,7 +114,21 @@ void StoreCore::remember(std::uint8_t note, Hash hash) noexcept {
 
 // ---- Invalidation
 
+bool StoreCore::add_tags(EntryId load, std::span<const TagHash> tags, std::uint64_t since) {
+    if (invalidations_ - since > kRecentInvalidations) {
+        return tags.empty();
+    }
+    for (std::uint64_t i = since; i != invalidations_; ++i) {
+        if (std::ranges::find(tags, recent_[i % kRecentInvalidations]) != tags.end()) {
+            return false;
+        }
+    }
+    attach(load.slot, tags);
+    return true;
+}
+
 std::size_t StoreCore::invalidate(TagHash tag) noexcept {
+    recent_[invalidations_++ % kRecentInvalidations] = tag;
     std::size_t count = 0;
     for (Slot slot = tags_.first(tag); slot != kNoSlot; slot = tags_.first(tag)) {
         const Entry& entry = entries_[slot];

@@ -64,6 +64,33 @@ TEST_F(StoreTest, FindsWhatWasPutUntilItsDeadline) {
     EXPECT_EQ(store.miss(key(7)), MissReason::ColdOrEvicted);
 }
 
+TEST_F(StoreTest, TagsThatCameWithTheValueAreNoneThatWereInvalidatedSinceTheLoadBegan) {
+    const std::uint64_t since = store.invalidations();
+    const std::vector<TagHash> tags{41, 42};
+    const EntryId first = store.begin(key(1), 0, {}, true);
+    const EntryId second = store.begin(key(2), 0, {}, true);
+    EXPECT_TRUE(store.add_tags(first, tags, since));
+    EXPECT_EQ(store.finish(first, kNoSlot, 5, {}, now).outcome, Stored::Kept);
+    EXPECT_EQ(store.invalidate(42), 1U);
+    EXPECT_FALSE(has(1));
+    EXPECT_FALSE(store.add_tags(second, tags, since));
+    EXPECT_TRUE(store.add_tags(second, tags, store.invalidations()));
+}
+
+TEST_F(StoreTest, AfterTooManyInvalidationsAnyTagMayHaveBeenAmongThem) {
+    const std::uint64_t since = store.invalidations();
+    const std::vector<TagHash> tags{41};
+    const EntryId load = store.begin(key(1), 0, {}, true);
+    for (TagHash other = 1000; other < 1256; ++other) {
+        store.invalidate(other);
+    }
+    EXPECT_TRUE(store.add_tags(load, tags, since));
+    store.invalidate(2000);
+    EXPECT_FALSE(store.add_tags(load, tags, since));
+    EXPECT_TRUE(store.add_tags(load, {}, since));
+    store.abort(load);
+}
+
 TEST_F(StoreTest, AnInvalidationUndoesALoadThatStartedBeforeIt) {
     const TagHash tag = 9;
     const EntryId load = store.begin(key(7), 1, {&tag, 1}, true);

@@ -9,7 +9,8 @@
 
 namespace millpond {
 
-// Fed piece by piece; the pieces do not matter, only the bytes. About 1.5 GB/s.
+// Fed piece by piece; the pieces do not matter, only the bytes. About 1.3 GB/s,
+// and ten times that on x86-64 from 64 bytes on.
 class Crc64 {
   public:
     void update(std::span<const std::byte> bytes) noexcept;

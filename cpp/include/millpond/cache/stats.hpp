@@ -28,9 +28,14 @@ enum class MissReason : std::uint8_t {
 };
 inline constexpr std::size_t kMissReasons = 7;
 
+// Where else values may come from than memory: 0 is the function itself, the rest are tiers.
+inline constexpr std::size_t kSources = 9;
+
 struct Counters {
     std::uint64_t hits = 0;
     std::array<std::uint64_t, kMissReasons> misses{};
+    // Misses of memory that a tier answered, by its number.
+    std::array<std::uint64_t, kSources> hits_from{};
     std::uint64_t loads = 0;
     std::uint64_t load_errors = 0;
     std::uint64_t coalesced = 0;
@@ -48,6 +53,14 @@ struct Counters {
         return sum;
     }
 
+    [[nodiscard]] std::uint64_t tier_hits() const noexcept {
+        std::uint64_t sum = 0;
+        for (const std::uint64_t count : hits_from) {
+            sum += count;
+        }
+        return sum;
+    }
+
     Counters& operator+=(const Counters& other) noexcept;
 };
 
@@ -55,6 +68,9 @@ inline Counters& Counters::operator+=(const Counters& other) noexcept {
     hits += other.hits;
     for (std::size_t i = 0; i < kMissReasons; ++i) {
         misses[i] += other.misses[i];
+    }
+    for (std::size_t i = 0; i < kSources; ++i) {
+        hits_from[i] += other.hits_from[i];
     }
     loads += other.loads;
     load_errors += other.load_errors;

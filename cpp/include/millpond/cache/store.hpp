@@ -16,6 +16,7 @@
 // Every call but lock() is made with the guard that lock() returned still held.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -214,6 +215,13 @@ class StoreCore {
     // Removes the entries that carry `tag`, and the loads; returns how many were resident.
     // O(entries of the tag).
     std::size_t invalidate(TagHash tag) noexcept;
+    // Calls of invalidate() so far.
+    [[nodiscard]] std::uint64_t invalidations() const noexcept { return invalidations_; }
+    // Gives a load tags that were not known when it began, but only now with its value; false, and
+    // nothing is changed, if one of them was invalidated after `since` or may have been, which is
+    // after kRecentInvalidations others. Throws std::bad_alloc, the load to be abort()ed then.
+    // REQUIRES: holds(load).
+    [[nodiscard]] bool add_tags(EntryId load, std::span<const TagHash> tags, std::uint64_t since);
     [[nodiscard]] const TagIndex& tags() const noexcept { return tags_; }
 
     // ---- Time
@@ -286,6 +294,7 @@ class StoreCore {
         Instant deadline(Slot slot) { return store.entries_[slot].deadline; }
     };
     static constexpr std::size_t kBatch = 64;
+    static constexpr std::size_t kRecentInvalidations = 256;
 
     void record(Slot slot, std::uint32_t generation) noexcept {
         batch_[batched_] = {slot, generation};
@@ -329,6 +338,8 @@ class StoreCore {
     TagIndex tags_;
     Slab<Space, 4> spaces_;
     Counters closed_;  // of spaces that were retired
+    std::uint64_t invalidations_ = 0;
+    std::array<TagHash, kRecentInvalidations> recent_{};  // by number, modulo its size
     std::vector<Removed> removed_;
     Slot leaving_ = kNoSlot;   // entries on their way there, linked by `next`
     std::vector<Slot> loose_;  // loads that are not indexed
