@@ -12,9 +12,12 @@
 #include "hot/call_plan.hpp"
 #include "hot/clock.hpp"
 #include "hot/control.hpp"
+#include "hot/coroutine.hpp"
+#include "hot/entry_functions.hpp"
 #include "hot/function_object.hpp"
 #include "hot/info.hpp"
 #include "hot/key_object.hpp"
+#include "hot/loaded.hpp"
 #include "hot/negative.hpp"
 #include "millpond/base/error.hpp"
 #include "millpond/base/size.hpp"
@@ -38,6 +41,25 @@ std::uint64_t size_bytes(const std::string& text, const std::string& option) {
     } catch (const Error& error) {
         throw Error(error.code(), option + ": " + error.what());
     }
+}
+
+// What nobody can be given, a user's own error where the caller has its value: to sys.unraisablehook.
+void report_unraisable(const pybind11::object& error, const pybind11::object& source) {
+    raise_again(error.inc_ref().ptr());
+    PyErr_WriteUnraisable(source.ptr());
+}
+
+std::uint64_t hash_tag(const pybind11::str& text) { return tag_hash(text.ptr()); }
+
+pybind11::object name_generation(const std::string& kind, const pybind11::str& text) {
+    if (kind.size() != 1) {
+        throw Error(ErrorCode::InvalidArgument, "kind: one letter");
+    }
+    PyObject* const name = generation_name(kind.c_str(), text.ptr());
+    if (name == nullptr) {
+        throw pybind11::error_already_set();
+    }
+    return pybind11::reinterpret_steal<pybind11::object>(name);
 }
 
 // A template over argument names as a tuple of text and places of names.
@@ -76,9 +98,9 @@ void own_methods(const pybind11::type& cls) {
 }  // namespace
 
 void bind_cache(pybind11::module_& m) {
-    int (*const parts[])(PyObject*) = {init_info,     init_manual_clock, init_key_object,
-                                       init_negative, init_call_plan,    init_cache,
-                                       init_control,  init_function};
+    int (*const parts[])(PyObject*) = {
+        init_info,  init_manual_clock, init_key_object, init_negative, init_call_plan,
+        init_cache, init_control,      init_entries,    init_loaded,   init_function};
     for (const auto init : parts) {
         if (init(m.ptr()) < 0) {
             throw pybind11::error_already_set();
@@ -89,6 +111,10 @@ void bind_cache(pybind11::module_& m) {
     m.def("life_nanos", &life_nanos);
     m.def("parse_size", &size_bytes);
     m.def("parse_template", &template_parts);
+    m.def("source_id", &source_id);
+    m.def("report_unraisable", &report_unraisable);
+    m.def("generation_name", &name_generation);
+    m.def("tag_hash", &hash_tag);
 }
 
 }  // namespace millpond::bindings

@@ -2,7 +2,10 @@
 
 #include "bind_cache.hpp"
 #include "bind_flights.hpp"
+#include "bind_generations.hpp"
+#include "bind_journal.hpp"
 #include "bind_keys.hpp"
+#include "bind_tiers.hpp"
 #include "bind_weigher.hpp"
 #include "translate_error.hpp"
 
@@ -12,5 +15,8 @@ PYBIND11_MODULE(_engine, m) {
     millpond::bindings::bind_flights(m);
     millpond::bindings::bind_keys(m);
     millpond::bindings::bind_cache(m);
+    millpond::bindings::bind_tiers(m);
+    millpond::bindings::bind_generations(m);
+    millpond::bindings::bind_journal(m);
     millpond::bindings::bind_weigher(m);
 }

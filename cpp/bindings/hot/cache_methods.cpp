@@ -35,10 +35,7 @@ bool read_policy(const char* name, cache::PolicyKind& kind) {
 // ---- Look-up
 
 bool locate(CacheObject* self, PyObject* object, Found& found) {
-    found.now = self->timed ? check_now(self) : Instant{};
-    if (self->timed && found.now != self->last_tick) {
-        tick(self, found.now);
-    }
+    found.now = look_up_time(self);
     if (!key_of(object, self->space, self->salt, true, true, found.key)) {
         return false;
     }
@@ -115,7 +112,7 @@ PyObject* cache_peek_ttl(PyObject* object, PyObject* key) {
 enum class Part { Keys, Values, Items, AllKeys };  // AllKeys: those of loads under way too
 
 PyObject* snapshot(CacheObject* self, Part part) {
-    const Instant now = self->timed ? check_now(self) : Instant{};
+    const Instant now = look_up_time(self);
     Ref list(PyList_New(0));
     if (!list) {
         return nullptr;
@@ -212,12 +209,16 @@ PyMethodDef g_methods[] = {
     method("items", cache_items, METH_NOARGS,
            "items($self, /)\n--\n\nThe live (key, value) pairs, as a list."),
     method("_invalidate_tags", cache_invalidate_tag, METH_O, nullptr),
+    method("_invalidate_hash", cache_invalidate_hash, METH_O, nullptr),
+    method("_held_under", cache_held_under, METH_O, nullptr),
     method("_invalidate_prefix", cache_invalidate_prefix, METH_O, nullptr),
     method("_all_keys", cache_all_keys, METH_NOARGS, nullptr),
     method("_counters", cache_counters, METH_NOARGS, nullptr),
     method("_dump", cache_dump, METH_O, nullptr),
     method("_restore", cache_restore, METH_VARARGS, nullptr),
     method("_set_bounds", cache_set_bounds, METH_VARARGS, nullptr),
+    method("_set_alarm", cache_set_alarm, METH_FASTCALL, nullptr),
+    method("_watch_word", cache_watch_word, METH_FASTCALL, nullptr),
     method("_metadata_bytes", cache_metadata_bytes, METH_NOARGS, nullptr),
     {nullptr, nullptr, 0, nullptr},
 };

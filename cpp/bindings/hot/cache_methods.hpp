@@ -35,6 +35,8 @@ namespace millpond::bindings {
 [[nodiscard]] PyObject* cache_pop(PyObject* self, PyObject* const* args, Py_ssize_t count);
 [[nodiscard]] PyObject* cache_clear_all(PyObject* self, PyObject* none);
 [[nodiscard]] PyObject* cache_invalidate_tag(PyObject* self, PyObject* tag);
+[[nodiscard]] PyObject* cache_held_under(PyObject* self, PyObject* hash);
+[[nodiscard]] PyObject* cache_invalidate_hash(PyObject* self, PyObject* hash);
 [[nodiscard]] PyObject* cache_invalidate_prefix(PyObject* self, PyObject* prefix);
 // Whether a live value was there, or -1; the value is handed to `taken` when that is given.
 [[nodiscard]] int remove_key(CacheObject* self, PyObject* key, Ref* taken);

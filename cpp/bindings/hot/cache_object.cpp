@@ -22,6 +22,11 @@ int cache_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->weigher);
     Py_VISIT(self->listener);
+    if (self->lease != nullptr) {
+        if (const int stop = traverse_lease(*self->lease, visit, arg)) {
+            return stop;
+        }
+    }
     if (self->store == nullptr || self->collectable == nullptr) {
         return 0;
     }
@@ -57,6 +62,9 @@ int cache_clear_references(PyObject* object) {
     CacheObject* const self = as_cache(object);
     Py_CLEAR(self->listener);
     Py_CLEAR(self->weigher);
+    if (self->lease != nullptr) {
+        clear_lease(*self->lease);
+    }
     if (self->store != nullptr) {
         self->store->drop_all();
         // Not drain(): it holds a reference meanwhile, which a dying object cannot lend.
@@ -79,6 +87,7 @@ void cache_dealloc(PyObject* object) {
     Py_CLEAR(self->clock);
     delete std::exchange(self->store, nullptr);
     delete std::exchange(self->collectable, nullptr);
+    delete std::exchange(self->lease, nullptr);
     release_object(object);
 }
 
@@ -139,16 +148,23 @@ int init_cache(PyObject* module) {
     return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "CacheBase", as_object(g_type));
 }
 
-void tick(CacheObject* self, Instant now) {
-    self->last_tick = now;
+Instant tick(CacheObject* self, Instant now) {
+    if (self->lease != nullptr) {
+        now = run_lease(self, now);
+        // While one of the lease's functions runs, everybody comes here.
+        self->last_tick = self->lease->inside.empty() ? now : kNoTick;
+    } else {
+        self->last_tick = now;
+    }
     self->store->advance(now);
     drain(self);
+    return now;
 }
 
 void expire_all(CacheObject* self) {
     if (self->timed) {
-        self->last_tick = check_now(self);
-        self->store->advance(self->last_tick, ~std::size_t{0});
+        const Instant now = tick(self, check_now(self));
+        self->store->advance(now, ~std::size_t{0});
         drain(self);
     }
 }

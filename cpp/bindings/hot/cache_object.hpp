@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "hot/cache_lease.hpp"
 #include "hot/clock.hpp"
 #include "hot/heap_type.hpp"
 #include "millpond/base/hash.hpp"
@@ -63,6 +64,7 @@ struct CacheObject {
     // A bit per slot whose value or key the collector has to see. Bits are set when a value is
     // stored and looked at again when read: one may stand for an entry that has gone.
     std::vector<std::uint64_t>* collectable;
+    CacheLease* lease;  // owned; null while there is neither an alarm nor a watched word
 };
 
 [[nodiscard]] inline CacheObject* as_cache(PyObject* object) noexcept {
@@ -84,8 +86,20 @@ struct CacheObject {
     }
     return store_now(self);
 }
-// Lets entries expire when the clock has moved since the last call. May run any code (drain).
-void tick(CacheObject* self, Instant now);
+// A time that no clock shows: the short way to a hit is closed.
+inline constexpr Instant kNoTick = Instant::min();
+// Lets entries expire when the clock has moved since the last call, and calls what is due of the
+// lease. Returns the time thereafter. May run any code (drain, the lease), which may clear the space
+// that is about to be looked in: so it comes before the key is made.
+Instant tick(CacheObject* self, Instant now);
+// The time of a look-up, having let time pass. As tick(), it comes before the key is made.
+[[nodiscard]] inline Instant look_up_time(CacheObject* self) {
+    if (!self->timed) {
+        return Instant{};
+    }
+    const Instant now = check_now(self);
+    return now == self->last_tick ? now : tick(self, now);
+}
 // Lets all entries expire whose time has come, as whoever counts them wants. O(those) and tick().
 void expire_all(CacheObject* self);
 

@@ -81,6 +81,43 @@ PyObject* cache_invalidate_tag(PyObject* object, PyObject* tag) {
     return PyLong_FromSize_t(count);
 }
 
+PyObject* cache_invalidate_hash(PyObject* object, PyObject* hash) {
+    CacheObject* const self = as_cache(object);
+    const unsigned long long tag = PyLong_AsUnsignedLongLong(hash);
+    if (PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    const std::size_t count = self->store->invalidate(tag);
+    drain(self);
+    return PyLong_FromSize_t(count);
+}
+
+// _held_under(hash): (weight, seconds left or None) of a live entry with that tag; None for none.
+PyObject* cache_held_under(PyObject* object, PyObject* hash) {
+    CacheObject* const self = as_cache(object);
+    const unsigned long long tag = PyLong_AsUnsignedLongLong(hash);
+    if (PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    expire_all(self);
+    Slot found = kNoSlot;
+    self->store->tags().for_each_slot(tag, [&](Slot slot) {
+        const cache::Entry& entry = (*self->store)[slot];
+        if (entry.state == cache::EntryState::Resident && !self->store->retired(entry.space)) {
+            found = slot;
+        }
+    });
+    if (found == kNoSlot) {
+        Py_RETURN_NONE;
+    }
+    const cache::Entry& entry = (*self->store)[found];
+    if (entry.deadline == kNever) {
+        return Py_BuildValue("(kO)", static_cast<unsigned long>(entry.weight), Py_None);
+    }
+    const double left = std::chrono::duration<double>(entry.deadline - store_now(self)).count();
+    return Py_BuildValue("(kd)", static_cast<unsigned long>(entry.weight), left);
+}
+
 PyObject* cache_invalidate_prefix(PyObject* object, PyObject* prefix) {
     CacheObject* const self = as_cache(object);
     if (!PyUnicode_CheckExact(prefix)) {

@@ -111,6 +111,7 @@ PyObject* cache_dump(PyObject* object, PyObject* wall_clock) {
     if (saved_at == -1 && PyErr_Occurred() != nullptr) {
         return nullptr;
     }
+    static_cast<void>(look_up_time(self));
     try {
         std::string written;
         SnapshotWriter writer(

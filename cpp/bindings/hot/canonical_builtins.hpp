@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "hot/canonical_walker.hpp"
+#include "hot/integer_parts.hpp"
 
 namespace millpond::bindings {
 
@@ -28,24 +29,10 @@ class BufferView {
     bool held_;
 };
 
-// Whether an int is held in one machine word, as nearly all are.
-inline bool is_compact(PyObject* object) noexcept {
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyUnstable_Long_IsCompact(reinterpret_cast<const PyLongObject*>(object)) != 0;
-#else
-    return -1 <= Py_SIZE(object) && Py_SIZE(object) <= 1;
-#endif
-}
-
 template <typename Sink>
 inline bool Walker<Sink>::integer(PyObject* object) {
     if (is_compact(object)) {
-        const auto* const number = reinterpret_cast<const PyLongObject*>(object);
-#if PY_VERSION_HEX >= 0x030C0000
-        sink_.integer(PyUnstable_Long_CompactValue(number));
-#else
-        sink_.integer(static_cast<std::int64_t>(number->ob_digit[0]) * Py_SIZE(object));
-#endif
+        sink_.integer(compact_value(object));
         return true;
     }
     int overflow = 0;
@@ -57,20 +44,9 @@ inline bool Walker<Sink>::integer(PyObject* object) {
 
 template <typename Sink>
 bool Walker<Sink>::big_integer(PyObject* object) {
-    const bool negative = _PyLong_Sign(object) < 0;
-    // The type's own slot: a subclass may define __abs__.
-    const Ref magnitude(PyLong_Type.tp_as_number->nb_absolute(object));
-    if (!magnitude) return false;
-    const std::size_t bits = _PyLong_NumBits(magnitude.get());
-    if (bits == static_cast<std::size_t>(-1)) return false;
-    std::vector<std::uint8_t> bytes((bits + 7) / 8);
-    auto* const number = reinterpret_cast<PyLongObject*>(magnitude.get());
-#if PY_VERSION_HEX >= 0x030D0000
-    const int failed = _PyLong_AsByteArray(number, bytes.data(), bytes.size(), 1, 0, 1);
-#else
-    const int failed = _PyLong_AsByteArray(number, bytes.data(), bytes.size(), 1, 0);
-#endif
-    if (failed != 0) return false;
+    bool negative = false;
+    std::vector<std::uint8_t> bytes;
+    if (!magnitude_of(object, negative, bytes)) return false;
     sink_.big_integer(negative, bytes.data(), bytes.size());
     return true;
 }

@@ -84,10 +84,10 @@ void Failure::at_attribute(std::string_view name) { steps_.push_back(fmt::format
 
 void Failure::at_member() { steps_.emplace_back("{a member}"); }
 
-void Failure::raise(KeySource source, std::string_view root) {
-    if (PyErr_Occurred() != nullptr) return;
-    const Wording& wording = kWordings[static_cast<std::size_t>(source)];
-    std::string path(source == KeySource::Argument ? root : wording.root);
+void Failure::at_pair() { steps_.emplace_back("[...]"); }
+
+std::string Failure::path(std::string_view root) const {
+    std::string path(root);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         if (steps_.size() > kPathSteps && i == kPathSteps / 2) {
             path += "...";
@@ -95,8 +95,15 @@ void Failure::raise(KeySource source, std::string_view root) {
         }
         path += steps_[steps_.size() - 1 - i];
     }
-    const std::string message =
-        fmt::format("cannot make a cache key of {}: {}; {}", path, what_, wording.advice);
+    return path;
+}
+
+void Failure::raise(KeySource source, std::string_view root) {
+    if (PyErr_Occurred() != nullptr) return;
+    const Wording& wording = kWordings[static_cast<std::size_t>(source)];
+    const std::string message = fmt::format(
+        "cannot make a cache key of {}: {}; {}",
+        path(source == KeySource::Argument ? root : wording.root), what_, wording.advice);
     PyErr_SetString(key_error_type(), message.c_str());
 }
 

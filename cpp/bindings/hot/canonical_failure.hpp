@@ -1,4 +1,4 @@
-// How keying fails: what was wrong, and the path to it inside the argument. The path is put
+// How a walk over a value fails: what was wrong, and the path to it. The path is put
 // together only while the walk unwinds, so that a walk that succeeds pays nothing for it.
 #pragma once
 
@@ -37,6 +37,13 @@ class Failure {
     void at_key(PyObject* key);
     void at_attribute(std::string_view name);
     void at_member();
+    // A key or value of a dict, whose key is not told.
+    void at_pair();
+
+    // What set() noted.
+    [[nodiscard]] const std::string& what() const noexcept { return what_; }
+    // The steps from `root` to what is wrong; a long way keeps its two ends.
+    [[nodiscard]] std::string path(std::string_view root) const;
 
     // Makes the Python exception, unless one is set already. `root` names the argument, if it is one.
     void raise(KeySource source, std::string_view root);

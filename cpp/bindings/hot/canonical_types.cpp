@@ -264,6 +264,14 @@ std::shared_ptr<const TypeInfo> describe(PyTypeObject* type) {
     return info;
 }
 
+// Whether a dict may be asked for it as a C string: UTF-8 without a zero byte.
+bool is_name(const std::string& text) {
+    const Ref decoded(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
+    if (!decoded) PyErr_Clear();
+    return decoded && text.find('\0') == std::string::npos;
+}
+
 }  // namespace
 
 PyTypeObject* known_type(const char* module_name, const char* name) {
@@ -305,9 +313,10 @@ std::shared_ptr<const TypeInfo> type_info(PyTypeObject* type) {
     return info;
 }
 
-bool is_importable(PyTypeObject* type, const TypeName& name) {
+PyTypeObject* find_class(const TypeName& name) {
+    if (!is_name(name.module) || !is_name(name.qualname)) return nullptr;
     PyObject* const module = imported_module(name.module.c_str());
-    if (module == nullptr || !PyModule_Check(module)) return false;
+    if (module == nullptr || !PyModule_Check(module)) return nullptr;
     PyObject* found = nullptr;
     for (std::size_t begin = 0; begin <= name.qualname.size();) {
         const std::size_t dot = std::min(name.qualname.find('.', begin), name.qualname.size());
@@ -319,11 +328,14 @@ bool is_importable(PyTypeObject* type, const TypeName& name) {
                         ? class_attribute(reinterpret_cast<PyTypeObject*>(found), part.c_str())
                         : nullptr;
         }
-        if (found == nullptr) return false;
+        if (found == nullptr) return nullptr;
         begin = dot + 1;
     }
-    return found == reinterpret_cast<PyObject*>(type);
+    return found != nullptr && PyType_Check(found) ? reinterpret_cast<PyTypeObject*>(found)
+                                                   : nullptr;
 }
+
+bool is_importable(PyTypeObject* type, const TypeName& name) { return find_class(name) == type; }
 
 PyObject* imported_module(const char* name) {
     PyObject* const modules = PyImport_GetModuleDict();

@@ -74,6 +74,10 @@ struct TypeInfo {
 // REQUIRES: the GIL.
 [[nodiscard]] std::shared_ptr<const TypeInfo> type_info(PyTypeObject* type);
 
+// The class that its names lead to in the modules imported so far, else null without an exception.
+// Borrowed. Runs nothing of the user's. REQUIRES: the GIL.
+[[nodiscard]] PyTypeObject* find_class(const TypeName& name);
+
 // Whether the class is what its names lead to in the modules imported so far, as pickle asks.
 // Runs nothing of the user's. REQUIRES: the GIL.
 [[nodiscard]] bool is_importable(PyTypeObject* type, const TypeName& name);

@@ -6,6 +6,7 @@
 #include "hot/coroutine.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/loaded.hpp"
 #include "hot/loops.hpp"
 #include "translate_error.hpp"
 
@@ -72,9 +73,15 @@ void finish(FlightObject* flight, FlightState state, PyObject* outcome) {
     }
     Ref keep = Ref::share(as_object(flight));
     const bool landed = state == FlightState::Landed;
+    const Ref whole = Ref::share(outcome);
+    if (landed) {
+        flight->ticket.loaded = as_loaded(outcome);
+        outcome = loaded_value(outcome);
+    }
     flight->outcome = Py_NewRef(outcome);
     flight->traceback = landed ? nullptr : PyException_GetTraceback(outcome);
     settle(flight, landed ? outcome : nullptr, landed ? nullptr : outcome);
+    flight->ticket.loaded = nullptr;
     forget(flight);
     flight->state = state;
     const std::vector<std::uint64_t> woken = end(flight, state);

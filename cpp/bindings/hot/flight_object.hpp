@@ -22,10 +22,12 @@ namespace millpond::bindings {
 
 // A Python object: reference counts are kept with Py_INCREF and Py_DECREF as usual.
 struct FlightObject;
+struct LoadedObject;  // loaded.hpp
 
 // What the owner wants to find again when the load is over.
 struct LoadTicket {
     void* extra = nullptr;
+    const LoadedObject* loaded = nullptr;  // while the load is settled: what it returned, if one
 };
 
 // Called exactly once, when the load is over and before anybody is woken: stores the value, counts.
@@ -64,7 +66,8 @@ using SettleHook = void (*)(FlightObject* flight, LoadTicket& ticket, PyObject* 
 [[nodiscard]] int flight_enter(FlightObject* flight, PyObject** token);
 void flight_exit(PyObject* token);
 
-// The load is over: settles, then wakes all who wait, who get `value` or raise `exception`.
+// The load is over: settles, then wakes all who wait, who get `value` (what is in it, if it is a
+// Loaded) or raise `exception`.
 // `exception` keeps the traceback that it has now, however often it is raised. Does nothing when the
 // flight is over. Called with no exception set, and sets none. O(waiters).
 void flight_land(FlightObject* flight, PyObject* value);

@@ -7,6 +7,7 @@
 #include "hot/coroutine.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/loaded.hpp"
 #include "hot/loops.hpp"
 #include "hot/weigher.hpp"
 
@@ -80,7 +81,7 @@ void end_with_value(DriverObject* driver, PyObject* value) {
         return;
     }
     // All waiters are handed the same object, and an iterator serves only one of them.
-    if (!check_cacheable(value)) {
+    if (!check_cacheable(loaded_value(value))) {
         const Ref refusal(take_raised());
         flight_fail(reinterpret_cast<FlightObject*>(flight.get()), refusal.get());
     } else {

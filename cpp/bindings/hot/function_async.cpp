@@ -11,21 +11,20 @@ namespace {
 // Leads a load in a task of the running loop. Start::Wait, or Start::Error.
 Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
                 PyObject** out) {
-    bool failed = false;
-    const Tags tags = tags_for(self, call, &failed);
-    if (failed) {
+    Marks marks;
+    if (!marks_for(self, call, marks)) {
         return Start::Error;
     }
-    Load* const load = make_load(self, std::move(key), terms);
+    Load* const load = make_load(self, std::move(key), std::move(marks.shared), terms);
     if (load == nullptr) {
         return Start::Error;
     }
-    FlightObject* const flight = open_flight(self, load, tags);
+    FlightObject* const flight = open_flight(self, load, marks.tags);
     if (flight == nullptr) {
         return Start::Error;
     }
     Ref owner(as_object(flight));
-    PyObject* const coroutine = call_through(self, call);
+    PyObject* const coroutine = call_load(self, call, load);
     if (coroutine == nullptr) {
         const Ref exception(take_raised());
         flight_fail(flight, exception.get());
@@ -49,7 +48,7 @@ Start call_alone(FunctionObject* self, const Call& call, PyObject** out) {
 // A promoted waiter starts the load of its flight again.
 Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, PyObject** out) {
     load_of(flight)->started = store_now(self->cache);
-    const Ref coroutine(call_through(self, call));
+    const Ref coroutine(call_load(self, call, load_of(flight)));
     if (!coroutine) {
         const Ref exception(take_raised());
         flight_fail(flight, exception.get());
@@ -130,7 +129,7 @@ Start start_refresh(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode
     FunctionObject* const self = as_function(owner);
     const FlatCall flat(args, kwargs);
     CacheKey key;
-    const Keyed keyed = flat.ok() ? key_call(self, flat.call(), key, nullptr) : Keyed::Failed;
+    const Keyed keyed = flat.ok() ? key_call(self, flat.call(), key) : Keyed::Failed;
     if (keyed != Keyed::Yes) {
         return keyed == Keyed::No ? call_alone(self, flat.call(), out) : Start::Error;
     }
@@ -174,14 +173,11 @@ PyObject* make_call(FunctionObject* self, const Call& call, StartHook hook, PyOb
 // without an exception: everything else, which is decided when it is awaited.
 PyObject* hit_now(FunctionObject* self, const Call& call) {
     CacheKey key;
-    const Keyed keyed = key_call(self, call, key, nullptr);
+    CacheObject* const cache = self->cache;
+    const Instant now = look_up_time(cache);
+    const Keyed keyed = key_call(self, call, key);
     if (keyed != Keyed::Yes) {
         return nullptr;
-    }
-    CacheObject* const cache = self->cache;
-    const Instant now = cache->timed ? check_now(cache) : Instant{};
-    if (cache->timed && now != cache->last_tick) {
-        tick(cache, now);
     }
     const Slot slot = look_up(cache, key, now);
     if (slot >= kFailed) {

@@ -24,7 +24,9 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
         count_miss(self, control, Py_None, cache::MissReason::Disabled);
         return {Verdict::Through};
     }
-    const Keyed keyed = key_call(self, call, key, nullptr);
+    CacheObject* const cache = self->cache;
+    const Instant now = tick(cache, store_now(cache));
+    const Keyed keyed = key_call(self, call, key);
     if (keyed != Keyed::Yes) {
         return {keyed == Keyed::No ? Verdict::Through : Verdict::Error};
     }
@@ -42,9 +44,6 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
         terms.beside = true;
         return {Verdict::Lead};
     }
-    CacheObject* const cache = self->cache;
-    const Instant now = store_now(cache);
-    tick(cache, now);
     const Slot slot = look_up(cache, key, now);
     if (slot == kFailed) {
         return {Verdict::Error};

@@ -87,25 +87,24 @@ bool instance_token(FunctionObject* self, PyObject* instance, std::uint64_t& tok
     return true;
 }
 
-bool render_tag(const std::vector<TagPart>& parts, std::span<PyObject* const> values, Tags& tags) {
+// The text of a tag; null with an exception set.
+Ref render_tag(const std::vector<TagPart>& parts, std::span<PyObject* const> values) {
     if (parts.size() == 1 && parts[0].text != nullptr) {
-        tags.push_back(tag_hash(parts[0].text));
-        return true;
+        return Ref::share(parts[0].text);
     }
     Ref text(PyUnicode_New(0, 0));
     for (const TagPart& part : parts) {
         const Ref piece(part.text != nullptr ? Py_NewRef(part.text)
                                              : PyObject_Str(values[part.place]));
         if (!piece) {
-            return false;
+            return Ref();
         }
         text = Ref(PyUnicode_Concat(text.get(), piece.get()));
         if (!text) {
-            return false;
+            return Ref();
         }
     }
-    tags.push_back(tag_hash(text.get()));
-    return true;
+    return text;
 }
 
 bool key_by_function(FunctionObject* self, const Call& call, CacheKey& key) {
@@ -192,13 +191,11 @@ namespace {
 
 // A call of a cache's own loader: (key, loader, ttl, tags, cost), all positional. The entries are
 // the cache's, whose space changes when it is cleared.
-Keyed key_mapping(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+Keyed key_mapping(FunctionObject* self, const Call& call, CacheKey& key) {
     self->space = self->cache->space;
     self->salt = self->cache->salt;
-    if (!key_of(call.args[0], self->space, self->salt, true, true, key)) {
-        return Keyed::Failed;
-    }
-    return tags == nullptr || tag_hashes(call.args[3], *tags) ? Keyed::Yes : Keyed::Failed;
+    return key_of(call.args[0], self->space, self->salt, true, true, key) ? Keyed::Yes
+                                                                          : Keyed::Failed;
 }
 
 // The token of the instance that a method is called on; 0 for any other call. False with an
@@ -212,9 +209,11 @@ bool owner_token(FunctionObject* self, const BoundCall& bound, std::uint64_t& to
 
 bool render_tags(const CallPlan& plan, const BoundCall& bound, std::uint64_t token, Tags& tags) {
     for (const std::vector<TagPart>& tag : plan.tags) {
-        if (!render_tag(tag, bound.values(), tags)) {
+        const Ref text = render_tag(tag, bound.values());
+        if (!text) {
             return false;
         }
+        tags.push_back(tag_hash(text.get()));
     }
     if (token != 0) {
         tags.push_back(instance_tag(token));
@@ -236,13 +235,12 @@ bool terms_of(FunctionObject* self, const Call& call, Terms& terms) {
            read_cost(call.args[4], terms.life.cost);
 }
 
-Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
+Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key) {
     if (self->mapping) {
-        return key_mapping(self, call, key, tags);
+        return key_mapping(self, call, key);
     }
     const CallPlan& plan = plan_of(self);
-    if (tags == nullptr && self->only_name != nullptr && plan.positional == 1 &&
-        self->key_function == nullptr) {
+    if (self->only_name != nullptr && plan.positional == 1 && self->key_function == nullptr) {
         // The common case, without binding: what is looked up is looked up again when it misses.
         PyObject* const argument = only_argument(self, call.args, call.nargsf, call.kwnames);
         if (argument != nullptr && is_short_key(argument, self->typed)) {
@@ -259,11 +257,9 @@ Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags
     if (!owner_token(self, bound, token)) {
         return PyErr_Occurred() == nullptr ? Keyed::No : Keyed::Failed;
     }
-    if (self->key_function != nullptr ? !key_by_function(self, call, key)
-                                      : !key_by_values(self, bound, token, key)) {
-        return Keyed::Failed;
-    }
-    return tags == nullptr || render_tags(plan, bound, token, *tags) ? Keyed::Yes : Keyed::Failed;
+    const bool made = self->key_function != nullptr ? key_by_function(self, call, key)
+                                                    : key_by_values(self, bound, token, key);
+    return made ? Keyed::Yes : Keyed::Failed;
 }
 
 Ref made_key(FunctionObject* self, const Call& call) {
@@ -326,6 +322,33 @@ bool call_tags(FunctionObject* self, const Call& call, Tags& tags) {
     std::uint64_t token = 0;
     return bound.bind(plan, call) == BoundCall::Outcome::Bound && owner_token(self, bound, token) &&
            render_tags(plan, bound, token, tags);
+}
+
+bool tag_texts(FunctionObject* self, const Call& call, std::vector<Ref>& texts) {
+    if (self->mapping) {
+        const Ref given(PyUnicode_Check(call.args[3]) ? PyTuple_Pack(1, call.args[3])
+                                                      : PySequence_Tuple(call.args[3]));
+        for (Py_ssize_t i = 0; given && i < PyTuple_GET_SIZE(given.get()); ++i) {
+            texts.push_back(Ref::share(PyTuple_GET_ITEM(given.get(), i)));
+        }
+        Tags checked;
+        return given && tag_hashes(given.get(), checked);
+    }
+    if (plan_of(self).tags.empty()) {
+        return true;
+    }
+    BoundCall bound;
+    if (bound.bind(plan_of(self), call) != BoundCall::Outcome::Bound) {
+        PyErr_SetString(PyExc_TypeError, "the arguments do not fit the signature");
+        return false;
+    }
+    for (const std::vector<TagPart>& tag : plan_of(self).tags) {
+        texts.push_back(render_tag(tag, bound.values()));
+        if (!texts.back()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 }  // namespace millpond::bindings

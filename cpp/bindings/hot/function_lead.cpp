@@ -4,6 +4,7 @@
 
 #include "hot/coroutine.hpp"
 #include "hot/function_object.hpp"
+#include "hot/loaded.hpp"
 #include "hot/weigher.hpp"
 #include "translate_error.hpp"
 
@@ -13,9 +14,18 @@ namespace {
 // Guarded by the GIL.
 Load* g_spare_loads = nullptr;
 
+// What callers get of what a load returned. Steals `value`.
+PyObject* bare_value(PyObject* value) {
+    if (!is_loaded(value)) [[likely]] {
+        return value;
+    }
+    const Ref whole(value);
+    return Py_NewRef(loaded_value(value));
+}
+
 }  // namespace
 
-Load* make_load(FunctionObject* self, CacheKey&& key, const Terms& terms) {
+Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared, const Terms& terms) {
     Load* load = g_spare_loads;
     if (load != nullptr) {
         g_spare_loads = static_cast<Load*>(load->next);
@@ -26,6 +36,7 @@ Load* make_load(FunctionObject* self, CacheKey&& key, const Terms& terms) {
     load->owner = Py_NewRef(as_object(self));
     load->settle = settle_load;
     load->key = std::move(key);
+    load->shared = std::move(shared);
     load->entry = {};
     load->life = terms.life;
     load->followers = 0;
@@ -38,6 +49,7 @@ Load* make_load(FunctionObject* self, CacheKey&& key, const Terms& terms) {
 
 void give_back(Load* load) {
     load->key.owned = Ref();
+    load->shared = Ref();
     solo_forget(load);
     if (kFreeListsOn) {
         load->next = std::exchange(g_spare_loads, load);
@@ -66,6 +78,7 @@ bool reserve(FunctionObject* self, Load* load, cache::Word word, const Tags& tag
         load->beside = true;
     }
     try {
+        load->since = self->cache->store->invalidations();
         load->entry = self->cache->store->begin(load->key.ref, word, tags, !load->beside);
     } catch (...) {
         raise_current_exception();
@@ -98,15 +111,15 @@ PyObject* run_load(FunctionObject* self, const Call& call, FlightObject* flight)
     PyObject* token = nullptr;
     PyObject* value = nullptr;
     if (flight_enter(flight, &token) == 0) {
-        value = call_through(self, call);
-        if (value != nullptr && !check_cacheable(value)) {
+        value = call_load(self, call, load_of(flight));
+        if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }
         flight_exit(token);
     }
     if (value != nullptr) {
         flight_land(flight, value);
-        return value;
+        return bare_value(value);
     }
     const Ref exception(take_raised());
     if (flight_is_interruption(exception.get())) {
@@ -123,7 +136,8 @@ namespace {
 
 // Settles a load that nobody has joined. Whoever joins from here on finds it settled.
 void settle_solo(Load* load, PyObject* value, PyObject* exception) {
-    LoadTicket ticket{.extra = static_cast<SoloLoad*>(load)};
+    LoadTicket ticket{.extra = static_cast<SoloLoad*>(load), .loaded = as_loaded(value)};
+    value = value == nullptr ? nullptr : loaded_value(value);
     if (const SettleHook hook = std::exchange(load->settle, nullptr)) {
         hook(nullptr, ticket, load->owner, value, exception);
     }
@@ -160,22 +174,22 @@ void end_without_value(FunctionObject* self, Load* load) {
 
 }  // namespace
 
-PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, const Tags& tags,
+PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, Marks&& marks,
                     const Terms& terms) {
-    Load* const load = make_load(self, std::move(key), terms);
+    Load* const load = make_load(self, std::move(key), std::move(marks.shared), terms);
     if (load == nullptr) {
         return nullptr;
     }
     load->solo = true;
     load->started = store_now(self->cache);
-    if (!reserve(self, load, word_of(load), tags)) {
+    if (!reserve(self, load, word_of(load), marks.tags)) {
         give_back(load);
         return nullptr;
     }
     PyObject* value = nullptr;
     if (solo_enter(load) == 0) {
-        value = call_through(self, call);
-        if (value != nullptr && !check_cacheable(value)) {
+        value = call_load(self, call, load);
+        if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }
         solo_exit(load);
@@ -191,7 +205,7 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, cons
         flight_land(load->flight, value);
     }
     give_back(load);
-    return value;
+    return bare_value(value);
 }
 
 FlightObject* join_load(FunctionObject* self, Slot pending) {

@@ -36,13 +36,13 @@ PyObject* follow_load(FunctionObject* self, const Call& call, FlightObject* flig
     return nullptr;
 }
 
-Tags tags_for(FunctionObject* self, const Call& call, bool* failed) {
-    Tags tags;
-    *failed = false;
-    if (!plan_of(self).tags.empty() || self->per_instance || self->mapping) {
-        *failed = !call_tags(self, call, tags);
+bool marks_for(FunctionObject* self, const Call& call, Marks& marks) {
+    if (self->tiers != nullptr) [[unlikely]] {
+        marks.shared = shared_call(self, call, marks.tags);
+        return static_cast<bool>(marks.shared);
     }
-    return tags;
+    const bool none = plan_of(self).tags.empty() && !self->per_instance && !self->mapping;
+    return none || call_tags(self, call, marks.tags);
 }
 
 Verdict decide(FunctionObject* self, const Call& call, CacheKey& key, Terms& terms) {
@@ -55,14 +55,11 @@ Verdict decide(FunctionObject* self, const Call& call, CacheKey& key, Terms& ter
             return {Verdict::Error};
         }
     }
-    const Keyed keyed = key_call(self, call, key, nullptr);
+    CacheObject* const cache = self->cache;
+    const Instant now = look_up_time(cache);
+    const Keyed keyed = key_call(self, call, key);
     if (keyed != Keyed::Yes) {
         return {keyed == Keyed::No ? Verdict::Through : Verdict::Error};
-    }
-    CacheObject* const cache = self->cache;
-    const Instant now = cache->timed ? check_now(cache) : Instant{};
-    if (cache->timed && now != cache->last_tick) {
-        tick(cache, now);
     }
     const Slot slot = look_up(cache, key, now);
     if (slot == kFailed) {
@@ -97,9 +94,10 @@ PyObject* call_without_waiting(FunctionObject* self, const Call& call, FlightObj
         case Verdict::Join: *flight = verdict.flight; break;
         case Verdict::Through: return call_through(self, call);
         case Verdict::Lead: {
-            bool failed = false;
-            const Tags tags = tags_for(self, call, &failed);
-            return failed ? nullptr : lead_load(self, call, std::move(key), tags, terms);
+            Marks marks;
+            return marks_for(self, call, marks)
+                       ? lead_load(self, call, std::move(key), std::move(marks), terms)
+                       : nullptr;
         }
     }
     return nullptr;
@@ -119,9 +117,10 @@ PyObject* call_absent(FunctionObject* self, PyObject* const* args, std::size_t n
                  is_text ? Ref::share(reinterpret_cast<PyObject*>(word)) : Ref()};
     cache->store->miss(own.ref);
     Terms terms{.life = self->rules->life, .seen = cache->store->mutations()};
-    bool failed = false;
-    const Tags tags = tags_for(self, call, &failed);
-    return failed ? nullptr : lead_load(self, call, std::move(own), tags, terms);
+    Marks marks;
+    return marks_for(self, call, marks)
+               ? lead_load(self, call, std::move(own), std::move(marks), terms)
+               : nullptr;
 }
 
 PyObject* call_slowly(FunctionObject* self, PyObject* const* args, std::size_t nargsf,

@@ -6,6 +6,7 @@
 #include "hot/coroutine.hpp"
 #include "hot/function_control.hpp"
 #include "hot/function_methods.hpp"
+#include "hot/loaded.hpp"
 #include "hot/weigher.hpp"
 #include "translate_error.hpp"
 
@@ -109,16 +110,15 @@ bool Batch::begin(PyObject* key) {
 }
 
 bool Batch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
-    bool failed = false;
-    const Tags tags = tags_for(self_, call, &failed);
-    if (failed) {
+    Marks marks;
+    if (!marks_for(self_, call, marks)) {
         return false;
     }
-    Load* const load = make_load(self_, std::move(key), terms);
+    Load* const load = make_load(self_, std::move(key), std::move(marks.shared), terms);
     if (load == nullptr) {
         return false;
     }
-    FlightObject* const flight = open_flight(self_, load, tags);
+    FlightObject* const flight = open_flight(self_, load, marks.tags);
     if (flight == nullptr) {
         return false;
     }
@@ -171,7 +171,7 @@ bool Batch::take(PyObject* loaded, PyObject* key, Ref& value) {
         }
         value = Ref(PyObject_GetItem(loaded, key));
     }
-    return value && PyDict_SetItem(found_.get(), key, value.get()) == 0;
+    return value && PyDict_SetItem(found_.get(), key, loaded_value(value.get())) == 0;
 }
 
 // Each flight gets its own outcome: what cannot be cached fails the load of its key alone.
@@ -181,7 +181,7 @@ bool Batch::land() {
     for (const Led& one : led_) {
         if (!one.value) {
             flight_land(one.flight, left_out());
-        } else if (check_cacheable(one.value.get())) {
+        } else if (check_cacheable(loaded_value(one.value.get()))) {
             flight_land(one.flight, one.value.get());
         } else {
             const Ref exception(take_raised());

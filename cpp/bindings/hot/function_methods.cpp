@@ -42,8 +42,8 @@ PyObject* function_parameters(PyObject* self, PyObject*) {
 }
 
 // The key of a call for a method that takes a call's arguments: those that do not fit are an error.
-bool key_arguments(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags) {
-    switch (key_call(self, call, key, tags)) {
+bool key_arguments(FunctionObject* self, const Call& call, CacheKey& key) {
+    switch (key_call(self, call, key)) {
         case Keyed::Yes: return true;
         case Keyed::No:
             PyErr_Format(PyExc_TypeError, "these arguments do not fit the signature of %R",
@@ -59,12 +59,13 @@ PyObject* function_key(PyObject* object, PyObject* const* args, Py_ssize_t count
     FunctionObject* const self = as_function(object);
     const Call call{args, static_cast<std::size_t>(count), kwnames};
     CacheKey key;
-    return key_arguments(self, call, key, nullptr) ? call_identity(self, call) : nullptr;
+    return key_arguments(self, call, key) ? call_identity(self, call) : nullptr;
 }
 
 // The slot of a call's live value, kNoSlot, or kFailed.
 Slot find_call(FunctionObject* self, const Call& call, CacheKey& key) {
-    if (!key_arguments(self, call, key, nullptr)) {
+    static_cast<void>(look_up_time(self->cache));
+    if (!key_arguments(self, call, key)) {
         return kFailed;
     }
     return look_up(self->cache, key, store_now(self->cache));
@@ -110,15 +111,18 @@ PyObject* function_refresh(PyObject* object, PyObject* const* args, Py_ssize_t c
         return refresh_asynchronously(self, call);
     }
     CacheKey key;
-    Tags tags;
-    const Keyed keyed = key_call(self, call, key, &tags);
+    Marks marks;
+    const Keyed keyed = key_call(self, call, key);
     if (keyed != Keyed::Yes) {
         return keyed == Keyed::No ? call_through(self, call) : nullptr;
+    }
+    if (!marks_for(self, call, marks)) {
+        return nullptr;
     }
     count_bypass(self);
     Terms terms{self->rules->life};
     terms.beside = true;
-    return lead_load(self, call, std::move(key), tags, terms);
+    return lead_load(self, call, std::move(key), std::move(marks), terms);
 }
 
 PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count,
@@ -130,16 +134,16 @@ PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count
     }
     const Call call{args + 1, static_cast<std::size_t>(count - 1), kwnames};
     CacheKey key;
-    Tags tags;
+    Marks marks;
     bool kept = false;
-    if (!key_arguments(self, call, key, &tags)) {
+    if (!key_arguments(self, call, key) || !marks_for(self, call, marks)) {
         return nullptr;
     }
     // With copy= the caller's object stays the caller's, as it does with a value that was loaded.
     const Ref value(self->rules->copy ? PyObject_CallOneArg(self->rules->copy.get(), args[0])
                                       : Py_NewRef(args[0]));
-    if (!value ||
-        !store_value(self->cache, key, self->space, value.get(), self->rules->life, tags, &kept)) {
+    if (!value || !store_value(self->cache, key, self->space, value.get(), self->rules->life,
+                               marks.tags, &kept)) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -152,16 +156,54 @@ PyObject* function_bypass(PyObject* object, PyObject* const* args, Py_ssize_t co
     return call_through(self, {args, static_cast<std::size_t>(count), kwnames});
 }
 
-// cache_many and cache_warm are Python's: they call this function for each of a list of calls.
-PyObject* in_python(const char* name, PyObject* self, PyObject* calls) {
-    const Ref module(PyImport_ImportModule("millpond.cache.many"));
-    return module ? PyObject_CallMethod(module.get(), name, "OO", self, calls) : nullptr;
+// What is Python's: cache_many and cache_warm, and all that reaches the tiers. `name` of `module` is
+// called with the function and the arguments.
+PyObject* in_python(const char* module, const char* name, PyObject* self, PyObject* const* args,
+                    Py_ssize_t count, PyObject* kwnames) {
+    const Ref home(PyImport_ImportModule(module));
+    const Ref target(home ? PyObject_GetAttrString(home.get(), name) : nullptr);
+    if (!target) {
+        return nullptr;
+    }
+    const Py_ssize_t named = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+    std::vector<PyObject*> all{nullptr, self};
+    all.insert(all.end(), args, args + count + named);
+    return PyObject_Vectorcall(
+        target.get(), all.data() + 1,
+        (static_cast<std::size_t>(count) + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
 }
 PyObject* function_many(PyObject* self, PyObject* calls) {
-    return in_python("cache_many", self, calls);
+    return in_python("millpond.cache.many", "cache_many", self, &calls, 1, nullptr);
 }
 PyObject* function_warm(PyObject* self, PyObject* calls) {
-    return in_python("cache_warm", self, calls);
+    return in_python("millpond.cache.many", "cache_warm", self, &calls, 1, nullptr);
+}
+
+using Method = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+
+// A method that does its work `here` alone, unless there are tiers: `name` of cache.shared does it
+// in them too.
+template <Method here, const char* name>
+PyObject* with_tiers(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* kwnames) {
+    return as_function(self)->tiers == nullptr
+               ? here(self, args, count, kwnames)
+               : in_python("millpond.cache.shared", name, self, args, count, kwnames);
+}
+template <const char* name>
+PyObject* in_shared(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* kwnames) {
+    return in_python("millpond.cache.shared", name, self, args, count, kwnames);
+}
+constexpr char kInvalidate[] = "invalidate";
+constexpr char kAsyncInvalidate[] = "ainvalidate";
+constexpr char kSet[] = "set_value";
+constexpr char kAsyncSet[] = "aset_value";
+constexpr char kClear[] = "clear";
+constexpr char kAsyncClear[] = "aclear";
+
+PyObject* function_clear_both(PyObject* self, PyObject*) {
+    return as_function(self)->tiers == nullptr
+               ? function_clear_cache(self, nullptr)
+               : in_python("millpond.cache.shared", kClear, self, nullptr, 0, nullptr);
 }
 
 PyObject* function_reduce(PyObject* self, PyObject*) {
@@ -172,27 +214,44 @@ PyObject* function_copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
 PyMethodDef g_methods[] = {
     method("cache_info", function_info, METH_NOARGS,
            "cache_info($self, /)\n--\n\nThe statistics of this function."),
-    method("cache_clear", function_clear_cache, METH_NOARGS,
+    method("cache_clear", function_clear_both, METH_NOARGS,
            "cache_clear($self, /)\n--\n\nForget this function's entries and statistics. O(1)."),
+    method("cache_aclear", in_shared<kAsyncClear>, METH_FASTCALL | METH_KEYWORDS,
+           "cache_aclear($self, /)\n--\n\ncache_clear() for an event loop."),
+    method("_clear_here", function_clear_cache, METH_NOARGS, nullptr),
     method("cache_parameters", function_parameters, METH_NOARGS,
            "cache_parameters($self, /)\n--\n\nThe options it was decorated with, a new dict."),
     method("cache_key", function_key, METH_FASTCALL | METH_KEYWORDS,
            "cache_key($self, /, *args, **kwargs)\n--\n\nThe bytes that name a call."),
     method("cache_contains", function_contains, METH_FASTCALL | METH_KEYWORDS,
            "cache_contains($self, /, *args, **kwargs)\n--\n\nWhether a call would be a hit."),
-    method("cache_invalidate", function_invalidate, METH_FASTCALL | METH_KEYWORDS,
+    method("cache_invalidate", with_tiers<function_invalidate, kInvalidate>,
+           METH_FASTCALL | METH_KEYWORDS,
            "cache_invalidate($self, /, *args, **kwargs)\n--\n\n"
            "Forget a call; whether its value was there."),
+    method("cache_ainvalidate", in_shared<kAsyncInvalidate>, METH_FASTCALL | METH_KEYWORDS,
+           "cache_ainvalidate($self, /, *args, **kwargs)\n--\n\n"
+           "cache_invalidate() for an event loop."),
+    method("_invalidate_here", function_invalidate, METH_FASTCALL | METH_KEYWORDS, nullptr),
     method("cache_refresh", function_refresh, METH_FASTCALL | METH_KEYWORDS,
            "cache_refresh($self, /, *args, **kwargs)\n--\n\nLoad a call anew and store it."),
-    method("cache_set", function_set, METH_FASTCALL | METH_KEYWORDS,
+    method("cache_set", with_tiers<function_set, kSet>, METH_FASTCALL | METH_KEYWORDS,
            "cache_set($self, value, /, *args, **kwargs)\n--\n\nStore a value for a call."),
+    method("cache_aset", in_shared<kAsyncSet>, METH_FASTCALL | METH_KEYWORDS,
+           "cache_aset($self, value, /, *args, **kwargs)\n--\n\n"
+           "cache_set() for an event loop."),
+    method("_set_here", function_set, METH_FASTCALL | METH_KEYWORDS, nullptr),
     method("cache_bypass", function_bypass, METH_FASTCALL | METH_KEYWORDS,
            "cache_bypass($self, /, *args, **kwargs)\n--\n\nCall the plain function."),
     method("cache_many", function_many, METH_O,
            "cache_many($self, calls, /)\n--\n\nThe results of a list of calls, in order."),
     method("cache_warm", function_warm, METH_O,
            "cache_warm($self, calls, /)\n--\n\nLoad those of a list of calls that are not here."),
+    method("_set_flow", function_set_flow, METH_FASTCALL, nullptr),
+    method("_flow", function_flow, METH_NOARGS, nullptr),
+    method("_is_per_instance", function_is_per_instance, METH_NOARGS, nullptr),
+    method("_shared_call", function_shared_call, METH_FASTCALL | METH_KEYWORDS, nullptr),
+    method("_drop_entries", function_drop_entries, METH_NOARGS, nullptr),
     method("_load_many", function_load_many, METH_FASTCALL, nullptr),
     method("_follow", function_follow, METH_FASTCALL, nullptr),
     method("__set_name__", function_set_name, METH_FASTCALL, nullptr),
@@ -202,47 +261,11 @@ PyMethodDef g_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-bool identity_of(FunctionObject* self, const Call& call, SharedKeyBuilder& builder) {
-    BoundCall bound;
-    if (bound.bind(plan_of(self), call) != BoundCall::Outcome::Bound) {
-        PyErr_SetString(PyExc_TypeError, "the arguments do not fit the signature");
-        return false;
-    }
-    for (std::size_t i = self->per_instance ? 1 : 0; i < bound.values().size(); ++i) {
-        if (!plan_of(self).ignored[i] && !builder.add(bound.values()[i])) {
-            return false;
-        }
-    }
-    for (PyObject* const value : bound.rest()) {
-        if (!builder.add(value)) {
-            return false;
-        }
-    }
-    for (const auto& [name, value] : bound.named()) {
-        if (!builder.add_named(name, value)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 }  // namespace
 
 PyObject* call_identity(FunctionObject* self, const Call& call) {
-    const KeyOptions options{.typed = self->typed, .ordered = self->ordered};
-    SharedKeyBuilder builder(options);
     Sha256Digest digest;
-    bool made = false;
-    if (self->key_function != nullptr) {
-        const Ref key = made_key(self, call);
-        if (!key) {
-            return nullptr;
-        }
-        made = builder.add(key.get()) && builder.finish(digest);
-    } else {
-        made = identity_of(self, call, builder) && builder.finish(digest);
-    }
-    if (made) {
+    if (shared_digest(self, call, digest)) {
         return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(digest.data()),
                                          static_cast<Py_ssize_t>(digest.size()));
     }
@@ -251,7 +274,7 @@ PyObject* call_identity(FunctionObject* self, const Call& call) {
     }
     PyErr_Clear();
     CacheKey key;
-    if (!key_arguments(self, call, key, nullptr)) {
+    if (!key_arguments(self, call, key)) {
         return nullptr;
     }
     if (key.kind() == KeyKind::Leaves) {

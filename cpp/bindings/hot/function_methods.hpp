@@ -36,4 +36,13 @@ inline void count_bypass(FunctionObject* self) noexcept {
 // An awaitable that loads anew and replaces what is stored.
 [[nodiscard]] PyObject* refresh_asynchronously(FunctionObject* self, const Call& call);
 
+// ---- function_tiers.cpp
+
+[[nodiscard]] PyObject* function_set_flow(PyObject* self, PyObject* const* args, Py_ssize_t count);
+[[nodiscard]] PyObject* function_is_per_instance(PyObject* self, PyObject*);
+[[nodiscard]] PyObject* function_flow(PyObject* self, PyObject*);
+[[nodiscard]] PyObject* function_shared_call(PyObject* self, PyObject* const* args,
+                                             Py_ssize_t count, PyObject* kwnames);
+[[nodiscard]] PyObject* function_drop_entries(PyObject* self, PyObject*);
+
 }  // namespace millpond::bindings

@@ -138,6 +138,9 @@ int function_traverse(PyObject* object, visitproc visit, void* arg) {
         Py_VISIT(self->rules->cost.get());
         Py_VISIT(self->rules->copy.get());
     }
+    if (self->tiers != nullptr) {
+        Py_VISIT(self->tiers->flow.get());
+    }
     if (self->instances != nullptr) {
         for (const auto& [instance, record] : *self->instances) {
             (void)instance;
@@ -164,6 +167,7 @@ int function_clear(PyObject* object) {
     FunctionObject* const self = as_function(object);
     Py_CLEAR(self->dictionary);
     Py_CLEAR(self->parameters);
+    delete std::exchange(self->tiers, nullptr);
     if (self->instances != nullptr) {
         std::unordered_map<PyObject*, Instance> instances;
         instances.swap(*self->instances);
@@ -358,6 +362,13 @@ PyObject* function_set_name(PyObject* object, PyObject* const* args, Py_ssize_t 
         return nullptr;
     }
     if (shared.get() == Py_False && self->key_function == nullptr) {
+        if (self->tiers != nullptr) {
+            raise_error(PythonError::Configuration,
+                        "with_cache: a method is cached per instance, and instances are this "
+                        "process's own: use shared=True (by the fields of self), key=, or "
+                        "tiers=(\"memory\",)");
+            return nullptr;
+        }
         self->per_instance = true;
         self->only_name = nullptr;
         choose_way(self);

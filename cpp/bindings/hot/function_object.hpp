@@ -8,6 +8,7 @@
 //     function_settle.cpp    what a finished load stores
 //     function_async.cpp     misses of asynchronous functions
 //     function_many.cpp      one load of many keys
+//     function_tiers.cpp     the tiers behind the memory
 //     function_control.cpp   calls while cache_control, observe or disabled are in force
 //     function_methods.cpp   cache_info, cache_clear and the other methods
 #pragma once
@@ -23,6 +24,7 @@
 #include "hot/flight_object.hpp"
 #include "hot/flight_solo.hpp"
 #include "hot/heap_type.hpp"
+#include "millpond/base/sha256.hpp"
 
 namespace millpond::bindings {
 
@@ -42,6 +44,12 @@ struct Rules {
 struct Instance {
     Ref reference;  // a weak reference whose callback forgets the instance
     std::uint64_t token;
+};
+
+// What a function with tiers behind the memory loads through.
+struct Tiers {
+    Ref flow;  // flow((name, generations), mode, *args, **kwargs) -> Loaded, or an awaitable of it
+    Ref prefix;  // of the names of its calls, a str
 };
 
 struct FunctionObject {
@@ -66,6 +74,7 @@ struct FunctionObject {
     PyObject* parameters;    // what cache_parameters() returns
     std::unique_ptr<CallPlan>* plan;
     Rules* rules;
+    Tiers* tiers;  // or null
     std::unordered_map<PyObject*, Instance>* instances;
     std::uint64_t next_token;
 };
@@ -113,8 +122,7 @@ enum class Keyed {
     No,      // the arguments do not fit: the function itself is to say why
     Failed,  // an exception is set
 };
-// The key of a call, and the tags of what it will store unless `tags` is null.
-[[nodiscard]] Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key, Tags* tags);
+[[nodiscard]] Keyed key_call(FunctionObject* self, const Call& call, CacheKey& key);
 // What key= returns for a call, asked once where the call keeps it. Null with an exception set.
 [[nodiscard]] Ref made_key(FunctionObject* self, const Call& call);
 // The key of a call whose arguments are all str, int, float, bool or None, the same that key_call()
@@ -123,6 +131,8 @@ enum class Keyed {
 [[nodiscard]] bool plain_key(const FunctionObject* self, const Call& call, KeyRef& key) noexcept;
 // The tags alone, of a call that has a key: `key=` is not asked again. False with an exception set.
 [[nodiscard]] bool call_tags(FunctionObject* self, const Call& call, Tags& tags);
+// The texts of the tags of a call. False with an exception set.
+[[nodiscard]] bool tag_texts(FunctionObject* self, const Call& call, std::vector<Ref>& texts);
 
 // ---- function_load.cpp, function_lead.cpp, function_settle.cpp
 
@@ -147,6 +157,8 @@ struct Load : SoloLoad {
     Life life{};
     std::uint32_t followers = 0;
     std::uint64_t seen = ~std::uint64_t{0};  // as in Terms
+    std::uint64_t since = 0;                 // EngineStore::invalidations() when it began
+    Ref shared;                              // what shared_call() gave, where tiers are to be asked
     bool store = true;
     bool beside = false;
     bool solo = false;  // its leader gives it back, else the end of its flight does
@@ -164,7 +176,8 @@ struct Load : SoloLoad {
     return (word & 1) != 0 ? reinterpret_cast<Load*>(word & ~cache::Word{1}) : nullptr;
 }
 // A load on its way, from a pool; null with MemoryError set.
-[[nodiscard]] Load* make_load(FunctionObject* self, CacheKey&& key, const Terms& terms);
+[[nodiscard]] Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared,
+                              const Terms& terms);
 void give_back(Load* load);
 
 // Calls the plain function.
@@ -173,8 +186,13 @@ void give_back(Load* load);
 }
 // A value as it is handed out: copied if asked, raised if it stands for a failure. Steals `value`.
 [[nodiscard]] PyObject* hand_out(const FunctionObject* self, PyObject* value);
-// The tags of a call; `failed` with an exception set.
-[[nodiscard]] Tags tags_for(FunctionObject* self, const Call& call, bool* failed);
+// What the entry of a load will carry, and what tiers call it.
+struct Marks {
+    Tags tags;
+    Ref shared;
+};
+// The marks of a call. False with an exception set.
+[[nodiscard]] bool marks_for(FunctionObject* self, const Call& call, Marks& marks);
 // The whole of a call that the hit path could not answer. Never inlined there, where its frame would
 // cost every hit.
 [[nodiscard, gnu::noinline]] PyObject* call_slowly(FunctionObject* self, PyObject* const* args,
@@ -188,7 +206,7 @@ void give_back(Load* load);
                                                    std::uint8_t kind);
 // Leads a synchronous load and returns its value.
 [[nodiscard]] PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key,
-                                  const Tags& tags, const Terms& terms);
+                                  Marks&& marks, const Terms& terms);
 // Reserves the key and opens the flight; new reference, or null with an exception set. Takes over
 // `load`, which lives until the flight is settled.
 [[nodiscard]] FlightObject* open_flight(FunctionObject* self, Load* load, const Tags& tags);
@@ -206,6 +224,25 @@ void give_back(Load* load);
 // What the end of a flight does: stores the value and counts.
 void settle_load(FlightObject* flight, LoadTicket& ticket, PyObject* owner, PyObject* value,
                  PyObject* exception);
+
+// ---- function_tiers.cpp
+
+// How a load treats the tiers, as bits of the flow's second argument.
+inline constexpr long kRefresh = 1;  // it does not ask them, and what it brings replaces theirs
+inline constexpr long kNoStore = 2;  // it stores nothing there
+
+// The name of a generation: 32 hexadecimal digits. The first 16 are tag_hash(text), so that whoever
+// is told the name alone can find the entries in memory. New reference, or null with an exception.
+[[nodiscard]] PyObject* generation_name(const char* kind, PyObject* text);
+// The shared key of a call's arguments. False with an exception set.
+[[nodiscard]] bool shared_digest(FunctionObject* self, const Call& call, Sha256Digest& digest);
+// What a call is called in every process: its prefix and the shared key. Null with an exception set.
+// REQUIRES: self->tiers.
+[[nodiscard]] Ref shared_name(FunctionObject* self, const Call& call);
+// (that name, the generation names of its tags), and the hashes of all of them.
+[[nodiscard]] Ref shared_call(FunctionObject* self, const Call& call, Tags& tags);
+// Runs a load: through the flow, if there is one. What it returns may be a Loaded.
+[[nodiscard]] PyObject* call_load(FunctionObject* self, const Call& call, const Load* load);
 
 // ---- function_async.cpp
 

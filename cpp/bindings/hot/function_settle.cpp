@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "hot/function_object.hpp"
+#include "hot/loaded.hpp"
 #include "hot/negative.hpp"
 #include "hot/weigher.hpp"
 #include "translate_error.hpp"
@@ -51,6 +52,29 @@ bool failure_is_kept(const FunctionObject* self, PyObject* exception) {
            PyErr_GivenExceptionMatches(exception, rules.exceptions.get()) == 1;
 }
 
+// Gives the entry the tags that came with the value; whether it may be stored.
+bool add_loaded_tags(FunctionObject* self, const Load* load, const LoadedObject* loaded) {
+    EngineStore& store = *self->cache->store;
+    if (loaded == nullptr || loaded->tags == nullptr || !store.holds(load->entry)) {
+        return true;
+    }
+    Tags tags;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(loaded->tags); ++i) {
+        tags.push_back(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(loaded->tags, i)));
+    }
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_WriteUnraisable(as_object(self));
+        return false;
+    }
+    try {
+        return store.add_tags(load->entry, tags, load->since);
+    } catch (...) {
+        raise_current_exception();
+        PyErr_WriteUnraisable(as_object(self));
+        return false;
+    }
+}
+
 // Stores what a load brought. Nothing it meets is raised: the caller has its value.
 void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now) {
     CacheObject* const cache = self->cache;
@@ -89,25 +113,50 @@ void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now)
     }
 }
 
-void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* exception) {
+// What a load through the tiers says of its value. Whether memory keeps it.
+bool take_loaded(Load* load, const LoadedObject& loaded, cache::Counters& counted) {
+    load->life.ttl = loaded.ttl < 0 ? kForEver : Nanos{loaded.ttl};
+    load->life.cost = loaded.cost;
+    const double calls = 1.0 + load->followers;
+    if (loaded.source == kFromFunction) {
+        counted.cost_spent += loaded.cost;
+        counted.cost_saved += loaded.cost * load->followers;
+    } else if (loaded.source < cache::kSources) {
+        counted.hits_from[loaded.source] += 1 + std::uint64_t{load->followers};
+        counted.cost_saved += loaded.cost * calls;
+    }
+    return load->store && loaded.store;
+}
+
+void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* exception,
+              const LoadedObject* loaded) {
     if (value == nullptr && exception == nullptr) {  // Given up before it had an outcome.
         self->cache->store->abort(load->entry);
         return;
     }
     const Instant now = store_now(self->cache);
     cache::Counters& counted = counters(self);
-    ++counted.loads;
-    counted.load_nanos +=
-        static_cast<std::uint64_t>(std::max<Nanos::rep>(0, (now - load->started).count()));
+    if (loaded == nullptr || loaded->source == kFromFunction) {
+        ++counted.loads;
+        counted.load_nanos +=
+            static_cast<std::uint64_t>(std::max<Nanos::rep>(0, (now - load->started).count()));
+    }
     Ref kept;
     if (value != nullptr) {
-        if (!self->mapping) {
-            load->life.cost = cost_of(self, value);
+        bool wanted = false;
+        if (loaded != nullptr) {
+            wanted = take_loaded(load, *loaded, counted);
+            load->store = wanted;
+        } else {
+            if (!self->mapping) {
+                load->life.cost = cost_of(self, value);
+            }
+            load->store = load->store && value != left_out();
+            counters(self).cost_spent += load->life.cost;
+            counters(self).cost_saved += load->life.cost * load->followers;
+            wanted = load->store && admitted(self, value, load->life);
         }
-        load->store = load->store && value != left_out();
-        counters(self).cost_spent += load->life.cost;
-        counters(self).cost_saved += load->life.cost * load->followers;
-        if (load->store && admitted(self, value, load->life)) {
+        if (wanted) {
             kept = self->rules->copy ? Ref(PyObject_CallOneArg(self->rules->copy.get(), value))
                                      : Ref::share(value);
             if (!kept) {
@@ -124,7 +173,7 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
             }
         }
     }
-    if (kept) {
+    if (kept && add_loaded_tags(self, load, loaded)) {
         keep_result(self, load, kept.get(), now);
         return;
     }
@@ -141,7 +190,7 @@ void settle_load(FlightObject*, LoadTicket& ticket, PyObject* owner, PyObject* v
     Load* const load = static_cast<Load*>(static_cast<SoloLoad*>(ticket.extra));
     FunctionObject* const self = as_function(owner);
     if (self->cache != nullptr) {
-        end_load(self, load, value, exception);
+        end_load(self, load, value, exception, ticket.loaded);
         drain(self->cache);
     }
     if (!load->solo) {

@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include <cstdint>
+#include <string>
 
 #include "millpond/cache/stats.hpp"
 
@@ -16,6 +17,10 @@ namespace millpond::bindings {
 
 // The word for a reason, as the statistics and observers spell it.
 [[nodiscard]] const char* reason_name(cache::MissReason reason) noexcept;
+
+// The number by which counters know a tier of that name, the same for as long as the process lives.
+// Throws Error(LimitExceeded) beyond cache::kSources - 1 names.
+[[nodiscard]] std::uint8_t source_id(const std::string& name);
 
 [[nodiscard]] int init_info(PyObject* module);
 

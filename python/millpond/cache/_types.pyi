@@ -34,6 +34,8 @@ _R_co = TypeVar("_R_co", covariant=True)
 Duration: TypeAlias = float | timedelta | str
 # The coroutine of a call: what `async def` makes, and what asyncio.create_task takes.
 Call: TypeAlias = Coroutine[Any, Any, _R]
+# How values become bytes for tiers.
+Codec: TypeAlias = Literal["auto", "tagged", "msgpack", "pickle"]
 Policy: TypeAlias = Literal["lru", "lfu", "fifo", "sieve", "s3fifo"]
 
 @type_check_only
@@ -62,6 +64,12 @@ class _Wrapper(Generic[_P]):
 
     def cache_invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> bool:
         """Forget the result of this call; True if there was one."""
+
+    async def cache_ainvalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """`cache_invalidate` for an event loop, which waits for no tier."""
+
+    async def cache_aclear(self) -> None:
+        """`cache_clear` for an event loop, which waits for no tier."""
 
 # What __get__ binds is decided by these two protocols and not by Concatenate, which mypy does not
 # compare when it chooses an overload for an attribute. Both checkers apply the decorator below
@@ -107,6 +115,9 @@ class CachedFunction(_Wrapper[_P], Generic[_P, _R]):
     def cache_set(self, value: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         """Store `value` as the result of this call."""
 
+    async def cache_aset(self, value: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """`cache_set` for an event loop, which waits for no tier."""
+
     def cache_many(self, calls: Iterable[Any], /) -> list[_R]:
         """The results of many calls, in order; only those that miss are made."""
 
@@ -141,6 +152,9 @@ class CachedAsyncFunction(_Wrapper[_P], Generic[_P, _R]):
     def cache_set(self, value: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         """Store `value` as the result of this call."""
 
+    async def cache_aset(self, value: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """`cache_set` for an event loop, which waits for no tier."""
+
     def cache_many(self, calls: Iterable[Any], /) -> Call[list[_R]]:
         """The results of many calls, in order; only those that miss are made."""
 
@@ -158,36 +172,46 @@ class CacheDecorator(Protocol):
     @overload
     def __call__(self, function: Callable[_P, _R], /) -> CachedFunction[_P, _R]: ...
 
-@overload
-def with_cache(  # type: ignore[overload-overlap]
-    function: Callable[_P, Call[_R]], /
-) -> CachedAsyncFunction[_P, _R]: ...
-@overload
-def with_cache(function: Callable[_P, _R], /) -> CachedFunction[_P, _R]: ...
-@overload
-def with_cache(
-    *,
-    ttl: Duration | None = ...,
-    tti: Duration | None = None,
-    jitter: float = 0.0,
-    key: Callable[..., Any] | None = None,
-    ignore: Collection[str] = (),
-    typed: bool = True,
-    ordered: bool = False,
-    namespace: str | None = None,
-    version: str | int = 1,
-    tags: Collection[str] = (),
-    condition: Callable[[Any], object] | None = None,
-    cache_none: bool = True,
-    negative_ttl: Duration | None = None,
-    exceptions: type[BaseException] | tuple[type[BaseException], ...] = ...,
-    policy: Policy = ...,
-    cache: Cache | None = None,
-    max_entries: int | None = ...,
-    max_bytes: int | str | None = ...,
-    weigher: Callable[[Any], int] | None = None,
-    cost: float | Callable[[Any], float] | None = None,
-    copy: bool | Callable[[Any], Any] = False,
-    shared: bool = False,
-    wait_timeout: Duration | None = None,
-) -> CacheDecorator: ...
+@type_check_only
+class WithCache(Protocol):
+    """`with_cache`, of the module and of an Engine."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[_P, Call[_R]], /
+    ) -> CachedAsyncFunction[_P, _R]: ...
+    @overload
+    def __call__(self, function: Callable[_P, _R], /) -> CachedFunction[_P, _R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        ttl: Duration | None = ...,
+        tti: Duration | None = None,
+        jitter: float = 0.0,
+        key: Callable[..., Any] | None = None,
+        ignore: Collection[str] = (),
+        typed: bool = True,
+        ordered: bool = False,
+        namespace: str | None = None,
+        version: str | int = 1,
+        tags: Collection[str] = (),
+        condition: Callable[[Any], object] | None = None,
+        cache_none: bool = True,
+        negative_ttl: Duration | None = None,
+        exceptions: type[BaseException] | tuple[type[BaseException], ...] = ...,
+        policy: Policy = ...,
+        cache: Cache | None = None,
+        max_entries: int | None = ...,
+        max_bytes: int | str | None = ...,
+        weigher: Callable[[Any], int] | None = None,
+        cost: float | Callable[[Any], float] | None = None,
+        copy: bool | Callable[[Any], Any] = False,
+        shared: bool = False,
+        wait_timeout: Duration | None = None,
+        tiers: Collection[str] | None = None,
+        lock: bool = True,
+        codec: Codec = "auto",
+    ) -> CacheDecorator: ...
+
+with_cache: WithCache

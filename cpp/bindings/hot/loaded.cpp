@@ -1,0 +1,81 @@
+#include "hot/loaded.hpp"
+
+namespace millpond::bindings {
+namespace {
+
+PyTypeObject* g_type = nullptr;
+
+LoadedObject* cast(PyObject* object) { return reinterpret_cast<LoadedObject*>(object); }
+
+// Loaded(value, ttl, store, source, cost, tags)
+PyObject* loaded_new(PyTypeObject* type, PyObject* args, PyObject*) {
+    PyObject* value = nullptr;
+    PyObject* tags = nullptr;
+    long long ttl = 0;
+    int store = 0;
+    unsigned char source = 0;
+    double cost = 0;
+    if (PyArg_ParseTuple(args, "OLpbd|O!", &value, &ttl, &store, &source, &cost, &PyTuple_Type,
+                         &tags) == 0) {
+        return nullptr;
+    }
+    LoadedObject* const self = cast(type->tp_alloc(type, 0));
+    if (self != nullptr) {
+        self->value = Py_NewRef(value);
+        self->tags = Py_XNewRef(tags);
+        self->ttl = ttl;
+        self->cost = cost;
+        self->source = source;
+        self->store = store != 0;
+    }
+    return as_object(self);
+}
+
+int loaded_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(cast(self)->value);
+    Py_VISIT(cast(self)->tags);
+    return 0;
+}
+
+int loaded_clear(PyObject* self) {
+    Py_CLEAR(cast(self)->value);
+    Py_CLEAR(cast(self)->tags);
+    return 0;
+}
+
+void loaded_dealloc(PyObject* self) {
+    PyObject_GC_UnTrack(self);
+    loaded_clear(self);
+    release_object(cast(self));
+}
+
+PyType_Slot g_slots[] = {
+    slot(Py_tp_new, loaded_new),
+    slot(Py_tp_dealloc, loaded_dealloc),
+    slot(Py_tp_traverse, loaded_traverse),
+    slot(Py_tp_clear, loaded_clear),
+    {0, nullptr},
+};
+
+PyType_Spec g_spec = {"millpond._engine.Loaded", sizeof(LoadedObject), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, g_slots};
+
+}  // namespace
+
+bool is_loaded(PyObject* object) noexcept { return Py_IS_TYPE(object, g_type); }
+
+PyObject* loaded_value(PyObject* object) noexcept {
+    return is_loaded(object) ? cast(object)->value : object;
+}
+
+const LoadedObject* as_loaded(PyObject* object) noexcept {
+    return is_loaded(object) ? cast(object) : nullptr;
+}
+
+int init_loaded(PyObject* module) {
+    g_type = make_heap_type(module, g_spec);
+    return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "Loaded", as_object(g_type));
+}
+
+}  // namespace millpond::bindings

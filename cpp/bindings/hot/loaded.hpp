@@ -1,0 +1,36 @@
+// millpond._engine.Loaded: what the load of a function with tiers returns in place of a bare value:
+// the value, how long memory may keep it, and who had it. The end of the load reads it; callers get
+// the value.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+
+#include "hot/heap_type.hpp"
+
+namespace millpond::bindings {
+
+// Where a value came from: the function itself, or the tier with this number (source_id).
+inline constexpr std::uint8_t kFromFunction = 0;
+// From nowhere: nobody had a value, and the function was not asked.
+inline constexpr std::uint8_t kFromNobody = 255;
+
+struct LoadedObject {
+    PyObject_HEAD PyObject* value;
+    PyObject* tags;       // of memory's entry, beyond those of the call; a tuple of hashes, or null
+    long long ttl;        // ns that memory keeps it; negative: without end
+    double cost;          // dollars that the value cost, or would have
+    std::uint8_t source;  // kFromFunction, kFromNobody, or the number of a tier
+    bool store;           // whether memory keeps it
+};
+
+[[nodiscard]] bool is_loaded(PyObject* object) noexcept;
+// The value in it, borrowed; the object itself if it is no Loaded.
+[[nodiscard]] PyObject* loaded_value(PyObject* object) noexcept;
+// The same as what it is; null if it is none.
+[[nodiscard]] const LoadedObject* as_loaded(PyObject* object) noexcept;
+
+[[nodiscard]] int init_loaded(PyObject* module);
+
+}  // namespace millpond::bindings

@@ -1,0 +1,12 @@
+// millpond._engine.MappedStamp: the number that processes share to tell each other of invalidations
+// (base/mapped_stamp.hpp), raw since every read of a database looks at its epoch.
+#pragma once
+
+#include <Python.h>
+
+namespace millpond::bindings {
+
+// Adds the type to the module. 0, or -1 with an exception set.
+[[nodiscard]] int init_mapped_stamp(PyObject* module);
+
+}  // namespace millpond::bindings
