@@ -1,0 +1,406 @@
+"""Connections of event loops to one server: one a loop, shared by all of its tasks.
+
+Commands are written as they come and replies arrive in the same order, so many tasks share one
+connection without waiting for each other, and what they send at the same time leaves together.
+
+A task that is cancelled or out of time just leaves: its reply is read when it arrives and dropped,
+so no reply reaches another. A link with a reply overdue takes no more commands (the next one gets a
+new link); it has as long again to catch up, then it is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import time
+import weakref
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, final
+
+from millpond.errors import TierError, TierTimeoutError
+from millpond.io.deadline import Deadline
+from millpond.io.redis_channel import Closed
+from millpond.io.redis_dial import drop
+from millpond.io.redis_wire import Damaged, Replies, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+_TICK: Final = 0.004
+# How long after its deadline a reply may still arrive before the link is ended.
+_GRACE: Final = 0.1
+# Bytes written that the server has not taken yet: beyond it nobody writes more.
+_UNSENT: Final = 4 << 20
+MAX_WAITING: Final = 16384
+
+
+@final
+class _Waiter:
+    """One exchange: who waits for it, until when, and what has arrived."""
+
+    __slots__ = ("at", "count", "found", "future")
+
+    def __init__(self, future: asyncio.Future[list[Reply]], count: int, at: float) -> None:
+        self.future = future
+        self.count = count
+        self.at = at
+        self.found: list[Reply] = []
+
+
+@final
+class Link(asyncio.Protocol):
+    """One connection of one event loop. Used on that loop alone.
+
+    Attributes:
+        usable: whether it takes commands.
+        used: when it last received something.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Any) -> None:
+        self.loop = loop
+        self.usable = True
+        self.used = loop.time()
+        self.waiting: deque[_Waiter] = deque()
+        self._connection = connection
+        self._replies = Replies()
+        self._timer: asyncio.TimerHandle | None = None
+        self._late = False
+        self._retired = False
+        self._over = False
+        transport: asyncio.Transport = connection._writer.transport
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_UNSENT)
+        transport.set_protocol(self)
+        if transport.is_closing():
+            self.usable = False
+
+    def send(self, payload: bytes, count: int, at: float) -> asyncio.Future[list[Reply]]:
+        """Send packed commands; the future gets their replies, or Closed, or TimeoutError."""
+        future = self.loop.create_future()
+        self.waiting.append(_Waiter(future, count, at))
+        self._transport.write(payload)
+        if self._transport.is_closing():  # The write has found that out; we are told in a moment.
+            self.usable = False
+        if self._timer is None:
+            self._timer = self.loop.call_later(_TICK, self._tick)
+        return future
+
+    def close(self) -> None:
+        """End it; what is under way fails, and is not tried again."""
+        self._end(Closed(unused=False))
+
+    def quiet(self) -> bool:
+        """Whether the server has sent nothing, its end included, that the loop has yet to see."""
+        if not self.waiting:
+            poll = select.poll()
+            poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+            if poll.poll(0):
+                self.retire()
+        return self.usable
+
+    def retire(self) -> None:
+        """Take no more commands, and end when the last reply has arrived."""
+        self._retired = True
+        self.usable = False
+        if not self.waiting:
+            self._end(None)
+
+    def data_received(self, data: bytes) -> None:
+        waiting = self.waiting
+        self.used = self.loop.time()
+        try:
+            while data:
+                if not waiting:
+                    raise Damaged("a reply that nobody asked for")
+                waiter = waiting[0]
+                found = waiter.found
+                data = self._replies.feed(data, found, waiter.count - len(found))
+                if len(found) == waiter.count:
+                    waiting.popleft()
+                    if not waiter.future.done():
+                        waiter.future.set_result(found)
+        except Damaged as damaged:
+            self._end(damaged)
+            return
+        if not waiting and (self._late or self._retired):
+            self._caught_up()
+
+    def eof_received(self) -> None:
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+
+    def pause_writing(self) -> None:
+        self.usable = False
+
+    def resume_writing(self) -> None:
+        self.usable = not (self._over or self._late or self._retired)
+
+    def _caught_up(self) -> None:
+        self._late = False
+        self.usable = not self._over
+        if self._retired:
+            self._end(None)
+
+    def _tick(self) -> None:
+        """Tell those whose time is over; end the link if the server is far behind."""
+        self._timer = None
+        now = time.monotonic()
+        for waiter in self.waiting:
+            if waiter.at <= now and not waiter.future.done():
+                waiter.future.set_exception(TimeoutError())
+                self._late = True
+                self.usable = False
+        if self.waiting and self.waiting[0].at + _GRACE <= now:
+            self._end(None)
+        elif self.waiting:
+            self._timer = self.loop.call_later(_TICK, self._tick)
+
+    def _end(self, failure: BaseException | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self.usable = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        drop(self._connection)
+        first = True
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.future.done():
+                unused = not waiter.found and (self._replies.idle or not first)
+                if not isinstance(failure, (Damaged, Closed)):
+                    failure = None
+                waiter.future.set_exception(failure or Closed(unused))
+            first = False
+
+
+@final
+class _Loop:
+    """What one event loop has: its link, and the dialling of the next."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.links: weakref.WeakSet[Link] = weakref.WeakSet()
+        self.dialling: asyncio.Task[Link] | None = None
+        self.life: AsyncGenerator[None] | None = None
+
+
+@final
+class Links:
+    """The links of all event loops to one server. Thread-safe: each loop sees only its own.
+
+    A loop's links end with it (`asyncio.run` ends async generators before it closes its loop; one
+    is kept for that). So nobody has to close anything in each loop.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[Deadline], Awaitable[Any]],
+        ready: Callable[[Link, float], Awaitable[None]],
+        *,
+        tier: str,
+        where: Callable[[], str],
+        max_idle: float = 30.0,
+    ) -> None:
+        self._dial = dial
+        self._ready = ready
+        self._tier = tier
+        self._where = where
+        self._max_idle = max_idle
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = (
+            weakref.WeakKeyDictionary()
+        )
+        _all_links.add(self)
+
+    async def exchange(
+        self, payload: bytes, count: int, at: float, once: bool = False
+    ) -> list[Reply]:
+        """Send packed commands, and return their replies.
+
+        Args:
+            at: the deadline, on the monotonic clock.
+            once: these commands may not be sent twice.
+
+        Raises:
+            TierError, TierTimeoutError
+        """
+        now = time.monotonic()
+        if now >= at:
+            raise self._timeout()
+        loop = asyncio.get_running_loop()
+        mine = self._loops.get(loop)
+        link = None if mine is None else mine.link
+        fresh = link is None or not link.usable or loop.time() - link.used > self._max_idle
+        if fresh or link is None or (once and not link.quiet()):
+            link = await self._fresh(loop, at)
+        elif len(link.waiting) >= MAX_WAITING:
+            raise TierError(
+                f"{self._tier}: {MAX_WAITING} commands of this event loop wait already",
+                tier=self._tier,
+            )
+        try:
+            return await link.send(payload, count, at)
+        except Closed as closed:
+            if fresh or once or not closed.unused or time.monotonic() >= at:
+                raise self._judged(closed, at) from closed
+        except (TimeoutError, Damaged) as error:
+            raise self._judged(error, at) from error
+        link = await self._fresh(loop, at)
+        try:
+            return await link.send(payload, count, at)
+        except (Closed, TimeoutError, Damaged) as error:
+            raise self._judged(error, at) from error
+
+    def clear(self) -> None:
+        """Have every loop make a new link; what is under way goes on over the old one."""
+        for loop, mine in list(self._loops.items()):
+            _on(loop, _retire, mine)
+
+    def close(self) -> None:
+        """End the links of all loops; what is under way fails."""
+        for loop, mine in list(self._loops.items()):
+            _on(loop, _end, mine)
+        self._loops.clear()
+
+    async def aclose(self) -> None:
+        """The same, and wait until this loop's are gone."""
+        mine = self._loops.get(asyncio.get_running_loop())
+        self.close()
+        if mine is not None and mine.life is not None:
+            await mine.life.aclose()
+        await asyncio.sleep(0)
+
+    async def _fresh(self, loop: asyncio.AbstractEventLoop, at: float) -> Link:
+        """The loop's link, dialled if there is none; all who wait for it dial once."""
+        mine = self._loops.get(loop)
+        if mine is None:
+            self._forget_closed()
+            mine = self._loops[loop] = _Loop()
+            mine.life = self._until_it_ends(loop, mine)
+            await mine.life.__anext__()
+        while True:
+            link = mine.link
+            if link is not None and link.usable:
+                if loop.time() - link.used <= self._max_idle:
+                    return link
+                link.close()
+            if mine.dialling is None:
+                mine.dialling = loop.create_task(self._new(loop, mine, at))
+                mine.dialling.add_done_callback(_seen)
+            dialling = mine.dialling
+            await asyncio.wait((dialling,), timeout=max(0.0, at - time.monotonic()))
+            if not dialling.done():
+                raise self._timeout()
+            error = None if dialling.cancelled() else dialling.exception()
+            if error is None and not dialling.cancelled():
+                return dialling.result()
+            # The one who dialled had less time than we have.
+            if not isinstance(error, TierTimeoutError) or time.monotonic() >= at:
+                raise self._judged(error or Closed(unused=False), at) from error
+
+    async def _new(self, loop: asyncio.AbstractEventLoop, mine: _Loop, at: float) -> Link:
+        link = None
+        try:
+            link = Link(loop, await self._dial(Deadline(at)))
+            mine.links.add(link)
+            await self._ready(link, at)
+            old, mine.link = mine.link, link
+            if old is not None:
+                old.retire()
+            return link
+        except BaseException as error:
+            if link is not None:
+                link.close()
+            if isinstance(error, (Closed, TimeoutError, Damaged, TierError)):
+                raise self._judged(error, at) from error
+            raise
+        finally:
+            mine.dialling = None
+
+    async def _until_it_ends(
+        self, loop: asyncio.AbstractEventLoop, mine: _Loop
+    ) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            _end(mine)
+            if self._loops.get(loop) is mine:
+                del self._loops[loop]
+
+    def _forget_closed(self) -> None:
+        """Let go of loops that were closed without ending their generators."""
+        for loop, mine in list(self._loops.items()):
+            if loop.is_closed():
+                del self._loops[loop]
+                _end(mine)
+
+    def _judged(self, error: BaseException, at: float) -> BaseException:
+        where = self._where()
+        late = time.monotonic() >= at
+        if isinstance(error, TierError) and not (error.kind == "unavailable" and late):
+            # Each who waited for the same dialling raises an error of its own.
+            return type(error)(*error.args, tier=error.tier, kind=error.kind)
+        if late or isinstance(error, TimeoutError):
+            return self._timeout()
+        if isinstance(error, Damaged):
+            text = f"{self._tier} at {where} sent {error}; the connection was dropped"
+            return TierError(text, tier=self._tier, kind="damaged")
+        return TierError(f"{self._tier} at {where} closed the connection", tier=self._tier)
+
+    def _timeout(self) -> TierTimeoutError:
+        return TierTimeoutError(
+            f"{self._tier} at {self._where()} did not answer in the time it had", tier=self._tier
+        )
+
+    def _forget(self) -> None:
+        """In the child of a fork: the parent's loops, and their sockets, are the parent's.
+
+        They are kept and left alone: closing them would take them out of the parent's epoll.
+        """
+        _abandoned.append(self._loops)
+        self._loops = weakref.WeakKeyDictionary()
+
+
+def _seen(task: asyncio.Task[Link]) -> None:
+    """Take note of how a dialling ended that nobody may be waiting for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _on(loop: asyncio.AbstractEventLoop, do: Callable[[_Loop], None], mine: _Loop) -> None:
+    """Do something to what a loop has, from wherever this is called."""
+    if loop is asyncio._get_running_loop():
+        do(mine)
+        return
+    with suppress(RuntimeError):  # the loop is closed, and with it what it had
+        loop.call_soon_threadsafe(do, mine)
+
+
+def _retire(mine: _Loop) -> None:
+    link, mine.link = mine.link, None
+    if link is not None:
+        link.retire()
+
+
+def _end(mine: _Loop) -> None:
+    if mine.dialling is not None:
+        mine.dialling.cancel()
+    for link in list(mine.links):
+        link.close()
+
+
+_all_links: weakref.WeakSet[Links] = weakref.WeakSet()
+_abandoned: list[Any] = []
+
+
+def _after_fork() -> None:
+    for links in list(_all_links):
+        links._forget()  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,316 @@
+"""Blocking connections to one server: a bounded pool, last in first out, under total deadlines."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Final, NoReturn, final
+
+from millpond.errors import TierError, TierTimeoutError
+from millpond.io.deadline import Deadline
+from millpond.io.reaper import reaper
+from millpond.io.redis_channel import Channel, Closed
+from millpond.io.redis_wire import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from millpond.io.redis_wire import Reply
+
+# What a connection that the reaper has shut looks like to whoever was in it.
+_CUT: Final = ("unavailable", "damaged")
+
+
+@final
+class Started:
+    """An exchange whose replies are still to be read: by `finish`, or `abandon` ends it."""
+
+    __slots__ = ("_at", "_channel", "_count", "_once", "_payload", "_pool", "error")
+
+    def __init__(
+        self, pool: Pool, channel: Channel, payload: bytes, count: int, at: float, once: bool
+    ) -> None:
+        self._pool = pool
+        self._channel = channel
+        self._payload = payload
+        self._count = count
+        self._at = at
+        self._once = once
+        self.error: BaseException | None = None
+
+    def abandon(self) -> None:
+        """Drop the connection instead: nobody will read the replies."""
+        self._pool._drop(self._channel)  # pyright: ignore[reportPrivateUsage]
+
+    def finish(self) -> list[Reply]:
+        """The replies.
+
+        Raises:
+            TierError, TierTimeoutError
+        """
+        return self._pool._finish(  # pyright: ignore[reportPrivateUsage]
+            self.error, self._channel, self._payload, self._count, self._at, self._once
+        )
+
+
+@final
+class Pool:
+    """At most `limit` connections to one server. Thread-safe.
+
+    A caller waits for a free one as long as its deadline allows. A connection that was idle for
+    `max_idle` seconds is not used again: what lies between may have forgotten it.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[Deadline, Channel], None],
+        *,
+        tier: str,
+        where: Callable[[], str],
+        limit: int = 100,
+        max_idle: float = 30.0,
+    ) -> None:
+        self._dial = dial
+        self._tier = tier
+        self._where = where
+        self._limit = limit
+        self._max_idle = max_idle
+        self._reset()
+        _pools.add(self)
+
+    def exchange(self, payload: bytes, count: int, at: float, once: bool = False) -> list[Reply]:
+        """Send packed commands over a connection of the pool, and return their replies.
+
+        Args:
+            at: the deadline, on the monotonic clock.
+            once: these commands may not be sent twice, so a connection is looked at before.
+
+        Raises:
+            TierError, TierTimeoutError
+        """
+        channel = self._take(at, once)
+        try:
+            channel.send(payload, at)
+            found = channel.receive(count)
+        except BaseException as error:  # noqa: BLE001 (_again raises it, or what it means)
+            return self._again(error, channel, payload, count, at, once)
+        self._give(channel)
+        return found
+
+    def start(self, payload: bytes, count: int, at: float, once: bool = False) -> Started:
+        """Send packed commands without waiting for their replies, which `finish` returns.
+
+        Raises:
+            TierError, TierTimeoutError: there is no connection.
+        """
+        channel = self._take(at, once)
+        started = Started(self, channel, payload, count, at, once)
+        try:
+            channel.send(payload, at)
+        except BaseException as error:  # noqa: BLE001 (`finish` raises it, or what it means)
+            started.error = error
+        return started
+
+    def clear(self) -> None:
+        """Close what is idle: the server is another one now."""
+        while self._idle:
+            try:
+                channel = self._idle.pop()
+            except IndexError:
+                break
+            self._drop(channel)
+
+    def close(self) -> None:
+        """Close everything; what is under way fails."""
+        self._idle.clear()
+        for channel in list(self._all):
+            channel.ours = True
+            self._drop(channel)
+
+    @property
+    def size(self) -> int:
+        """How many connections there are."""
+        return len(self._all)
+
+    def _take(self, at: float, once: bool) -> Channel:
+        """A connection to use now; its `used` is 0 if it is new."""
+        now = time.monotonic()
+        if now >= at:
+            raise self._timeout()
+        try:
+            channel = self._idle.pop()
+        except IndexError:
+            channel = self._another(at)
+        if channel.used and (now - channel.used > self._max_idle or (once and not channel.alive())):
+            self._drop(channel)
+            channel = self._new(at)
+        return channel
+
+    def _give(self, channel: Channel) -> None:
+        if channel.late:  # reaped at the very end: all of its reply is there, and it is shut
+            self._drop(channel)
+            return
+        channel.used = time.monotonic()
+        self._idle.append(channel)
+        if self._waiting:
+            self._notify()
+
+    def _finish(
+        self,
+        error: BaseException | None,
+        channel: Channel,
+        payload: bytes,
+        count: int,
+        at: float,
+        once: bool,
+    ) -> list[Reply]:
+        try:
+            if error is not None:
+                raise error
+            found = channel.receive(count)
+        except BaseException as failure:  # noqa: BLE001 (_again raises it, or what it means)
+            return self._again(failure, channel, payload, count, at, once)
+        self._give(channel)
+        return found
+
+    def _again(
+        self,
+        error: BaseException,
+        channel: Channel,
+        payload: bytes,
+        count: int,
+        at: float,
+        once: bool,
+    ) -> list[Reply]:
+        """Raise what the error means; or try once more, if the server had closed a connection
+        before we used it."""
+        self._drop(channel)
+        closed = isinstance(error, Closed) and error.unused and not channel.ours
+        if not closed or not channel.used or once or channel.late or time.monotonic() >= at:
+            self._fail(error, channel, at)
+        # It has, most likely, closed the others too.
+        self.clear()
+        channel = self._new(at)
+        try:
+            channel.send(payload, at)
+            found = channel.receive(count)
+        except BaseException as again:  # noqa: BLE001 (_fail raises it, or what it means)
+            self._drop(channel)
+            self._fail(again, channel, at)
+        self._give(channel)
+        return found
+
+    def _another(self, at: float) -> Channel:
+        """A connection where none is idle: a new one, or the next that is given back."""
+        with self._free:
+            self._waiting += 1
+            try:
+                while True:
+                    try:
+                        return self._idle.pop()
+                    except IndexError:
+                        pass
+                    if self._made < self._limit:
+                        self._made += 1
+                        break
+                    if not self._free.wait(max(0.0, at - time.monotonic())):
+                        raise TierTimeoutError(
+                            f"{self._tier}: all {self._limit} connections were in use until the "
+                            "deadline",
+                            tier=self._tier,
+                        )
+            finally:
+                self._waiting -= 1
+        return self._made_one(at)
+
+    def _new(self, at: float) -> Channel:
+        """A new connection in the place of one that was just dropped, or a free one."""
+        with self._free:
+            if self._made < self._limit:
+                self._made += 1
+                reserved = True
+            else:
+                reserved = False
+        return self._made_one(at) if reserved else self._another(at)
+
+    def _made_one(self, at: float) -> Channel:
+        channel = Channel()
+        self._all.add(channel)
+        reaper.add(channel)
+        channel.at = at
+        if reaper.parked:
+            reaper.wake()
+        try:
+            self._dial(Deadline(at), channel)
+        except BaseException as error:  # noqa: BLE001 (_fail raises it, or what it means)
+            self._drop(channel)
+            self._fail(error, channel, at)
+        return channel
+
+    def _drop(self, channel: Channel) -> None:
+        with self._free:
+            known = channel in self._all
+            self._all.discard(channel)
+            if known:
+                self._made -= 1
+                self._free.notify()
+        reaper.discard(channel)
+        channel.close()
+
+    def _notify(self) -> None:
+        with self._free:
+            self._free.notify()
+
+    def _fail(self, error: BaseException, channel: Channel, at: float) -> NoReturn:
+        judged = self._judged(error, channel, at)
+        if judged is error:
+            raise error
+        raise judged from error
+
+    def _judged(self, error: BaseException, channel: Channel, at: float) -> BaseException:
+        """The error that a caller gets for what happened on a connection."""
+        cut = isinstance(error, Closed) or (isinstance(error, TierError) and error.kind in _CUT)
+        if cut and (channel.late or time.monotonic() >= at):
+            return self._timeout()
+        if isinstance(error, Closed):
+            return TierError(
+                f"{self._tier} at {self._where()} closed the connection", tier=self._tier
+            )
+        if isinstance(error, Damaged):
+            return TierError(
+                f"{self._tier} at {self._where()} sent {error}; the connection was dropped",
+                tier=self._tier,
+                kind="damaged",
+            )
+        return error
+
+    def _timeout(self) -> TierTimeoutError:
+        return TierTimeoutError(
+            f"{self._tier} at {self._where()} did not answer in the time it had", tier=self._tier
+        )
+
+    def _reset(self) -> None:
+        self._idle: list[Channel] = []
+        self._all: set[Channel] = set()
+        self._made = 0
+        self._waiting = 0
+        self._free = threading.Condition(threading.Lock())
+
+    def _forget(self) -> None:
+        """In the child of a fork: what the parent had open is the parent's."""
+        for channel in self._all:
+            channel.abandon()
+        self._reset()
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool._forget()  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_after_fork)
