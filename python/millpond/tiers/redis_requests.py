@@ -1,0 +1,158 @@
+"""What the calls of a Redis tier send, and what the replies to them mean."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
+
+from millpond.errors import LimitError
+from millpond.io import redis_scripts as scripts
+from millpond.io.redis import Command
+from millpond.io.redis_values import millis, strings, whole
+from millpond.io.redis_wire import Reply, pack
+from millpond.tiers.base import Entry, Fetched, Held
+from millpond.tiers.redis_leases import RedisLeases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+# What is to be sent, and what the replies to it mean.
+Request: TypeAlias = "tuple[list[Command], Callable[[list[Reply]], T]]"
+
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+
+@final
+class Requests:
+    """The requests of a tier.
+
+    Args:
+        namespace: of the Engine.
+        max_ttl: seconds that an entry stays at most.
+        together: whether all keys are on one server, so that one command may ask for them.
+
+    Attributes:
+        stamps: how the keys of generations and guards begin.
+        leases: those of the tier.
+    """
+
+    def __init__(self, namespace: str, max_ttl: float, *, together: bool) -> None:
+        self.stamps = f"~g:{namespace}:".encode()
+        self._guards = self.stamps + b"{"
+        self.leases = RedisLeases(namespace)
+        self._max_ttl = max_ttl
+        self._together = together
+        # MGET of an entry and its guard, the call that must be fast.
+        self._one = (
+            b"*3\r\n$4\r\nMGET\r\n$%d\r\n%b\r\n$%d\r\n"
+            + self._guards.replace(b"%", b"%%")
+            + b"%b}\r\n"
+        )
+        self._longer = len(self._guards) + 1
+
+    def one(self, key: str) -> bytes:
+        """The look-up of one entry, packed; `decode_one` reads its reply."""
+        name = key.encode()
+        size = len(name)
+        return self._one % (size, name, size + self._longer, name)
+
+    def fetch(self, keys: Sequence[str], names: Sequence[str]) -> Request[Fetched]:
+        """Entries, guards and stamps, in one round trip."""
+        entries = [key.encode() for key in keys]
+        guards = [self._guard(key) for key in entries]
+        generations = [self.stamps + name.encode() for name in names]
+        count = len(entries)
+        wanted = [*guards, *entries, *generations]
+        if self._together:
+            commands = [Command(b"", pack(b"MGET", *wanted))] if wanted else []
+        else:
+            # Not MGET of both: while a slot moves, its node refuses what needs two keys of which
+            # one is not (or no longer) there. The guard first, so it is never newer than the entry.
+            commands = [Command(key, pack(b"GET", key)) for key in wanted]
+
+        def decode(replies: list[Reply]) -> Fetched:
+            single = self._together and replies
+            found = strings(replies[0] if single else replies, len(wanted))
+            return Fetched(
+                found[count : 2 * count],
+                [0 if guard is None else whole(guard) for guard in found[:count]],
+                [None if stamp is None else whole(stamp) for stamp in found[2 * count :]],
+            )
+
+        return commands, decode
+
+    def store(self, entries: Sequence[Entry]) -> Request[list[bool]]:
+        """Fill in entries whose guards, and leases if they have one, are what they were."""
+        commands: list[Command] = []
+        for entry in entries:
+            keys, life = self._place(entry)
+            if entry.fence:
+                commands.append(self.leases.land(entry, keys, life))
+                continue
+            call = scripts.STORE.call(keys, entry.data, life, entry.guard)
+            commands.append(Command(keys[0], call, scripts.STORE))
+        return commands, lambda replies: [whole(reply) == 1 for reply in replies]
+
+    def write(self, entries: Sequence[Entry]) -> Request[list[int]]:
+        """Store entries whatever is there; their new guards."""
+        commands: list[Command] = []
+        for entry in entries:
+            keys, life = self._place(entry)
+            call = scripts.WRITE.call(keys, entry.data, life, scripts.GUARD_LIFE)
+            commands.append(Command(keys[0], call, scripts.WRITE))
+        return commands, lambda replies: [whole(reply) for reply in replies]
+
+    def delete(self, keys: Sequence[str]) -> Request[list[bool]]:
+        """Remove entries and raise their guards; whether each was there."""
+        commands: list[Command] = []
+        for key in keys:
+            entry = key.encode()
+            call = scripts.DELETE.call((entry, self._guard(entry)), scripts.GUARD_LIFE)
+            commands.append(Command(entry, call, scripts.DELETE))
+        return commands, lambda replies: [whole(reply) > 0 for reply in replies]
+
+    def stamp(self, script: scripts.Script, names: Sequence[str]) -> Request[list[int]]:
+        """The stamps that MAKE or BUMP gives generations."""
+        keys = [self.stamps + name.encode() for name in names]
+        commands = [Command(key, script.call((key,)), script) for key in keys]
+        return commands, lambda replies: [whole(reply) for reply in replies]
+
+    def incr(self, key: str, amount: int, ttl: float | None) -> Request[int]:
+        """Add to a number."""
+        if amount not in _INT64:
+            raise LimitError("amount: allowed is a whole number of 64 bits")
+        name = key.encode()
+        call = scripts.INCR.call((name,), amount, 0 if ttl is None else millis(ttl))
+
+        def decode(replies: list[Reply]) -> int:
+            return whole(replies[0])
+
+        return [Command(name, call, scripts.INCR)], decode
+
+    def inspect(self, key: str) -> Request[Held | None]:
+        """An entry and what it has left to live."""
+        name = key.encode()
+        commands = [Command(name, pack(b"GET", name)), Command(name, pack(b"PTTL", name))]
+
+        def decode(replies: list[Reply]) -> Held | None:
+            data, left = replies
+            if not isinstance(data, bytes):
+                return None
+            rest = whole(left)
+            return Held(data, math.inf if rest < 0 else rest / 1000)
+
+        return commands, decode
+
+    def _guard(self, key: bytes) -> bytes:
+        return b"%b%b}" % (self._guards, key)
+
+    def _place(self, entry: Entry) -> tuple[tuple[bytes, bytes], int]:
+        key = entry.key.encode()
+        return (key, self._guard(key)), millis(min(entry.ttl, self._max_ttl))
+
+
+def decode_one(replies: list[Reply]) -> Fetched:
+    """What the reply to `Requests.one` means."""
+    data, guard = strings(replies[0], 2)
+    return Fetched([data], [0 if guard is None else whole(guard)], [])
