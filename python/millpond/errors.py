@@ -12,6 +12,8 @@ ValueError, TypeError, TimeoutError or ImportError keeps working.
     ├── LimitError [ValueError]               a stated bound would be passed
     ├── WaitTimeoutError [TimeoutError]       waited longer than wait_timeout for another's load
     ├── SnapshotError [ValueError]            a snapshot is foreign, truncated or damaged
+    ├── TierError [ConnectionError]           a tier did not do what it was asked; `kind` says why
+    │   └── TierTimeoutError [TimeoutError]   it did not answer in the time it had
     ├── UnsupportedError [NotImplementedError]   understood, but not possible here
     └── MissingExtraError [ImportError]       a feature needs packages of an extra
 
@@ -27,6 +29,8 @@ __all__ = [
     "MissingExtraError",
     "OptionTypeError",
     "SnapshotError",
+    "TierError",
+    "TierTimeoutError",
     "UnsupportedError",
     "ValueRefusedError",
     "WaitTimeoutError",
@@ -74,6 +78,34 @@ class WaitTimeoutError(MillpondError, TimeoutError):
 
 class SnapshotError(MillpondError, ValueError):
     """A snapshot is foreign, truncated or damaged; it was refused and nothing was changed."""
+
+
+class TierError(MillpondError, ConnectionError):
+    """A tier did not do what it was asked.
+
+    A call of a cached function never raises it: there a tier that fails is passed by, counted and
+    left alone for a while. What asks a tier for an answer of its own (a counter, a scan) raises it.
+
+    The message never holds a password, a key or a value.
+
+    Attributes:
+        tier: the name of the tier.
+        kind: "unavailable" (refused, cut off), "not_ready" (loading, no primary), "full" (memory or
+            disk), "configuration" (not permitted, no such database), "damaged" (a reply or file
+            that cannot be read), or "timeout".
+    """
+
+    def __init__(self, *message: object, tier: str = "", kind: str = "unavailable") -> None:
+        super().__init__(*message)
+        self.tier = tier
+        self.kind = kind
+
+
+class TierTimeoutError(TierError, TimeoutError):
+    """A tier did not answer in the time it had; its kind is "timeout"."""
+
+    def __init__(self, *message: object, tier: str = "", kind: str = "timeout") -> None:
+        super().__init__(*message, tier=tier, kind=kind)
 
 
 class UnsupportedError(MillpondError, NotImplementedError):
