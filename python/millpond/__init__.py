@@ -16,8 +16,10 @@ __all__ = [
     "Cache",
     "CacheInfo",
     "CallRecord",
+    "Engine",
     "MillpondError",
     "cache_control",
+    "configure",
     "default_cache",
     "disabled",
     "observe",
@@ -26,11 +28,17 @@ __all__ = [
 
 TYPE_CHECKING = False  # typing's own name for it, without the time that importing typing takes
 if TYPE_CHECKING:
+    from millpond.engine import Engine, configure
+
     __version__: str
 else:
 
-    def __getattr__(name: str) -> str:
-        # Read when asked for: the import of importlib.metadata takes longer than all of millpond.
+    def __getattr__(name: str) -> object:
+        # Read when asked for: what these import takes longer than all the rest of millpond.
+        if name in ("Engine", "configure"):
+            from millpond import engine
+
+            return getattr(engine, name)
         if name == "__version__":
             from millpond._version import installed_version
 

@@ -91,6 +91,26 @@ class _Batches:
         return await self._loader(list(self._keys[number]))
 
 
+def is_batched(loader: Any) -> bool:
+    """Whether a loader of one key brings it with the others of its batch."""
+    return type(getattr(loader, "__self__", None)) is _Batches
+
+
+def nothing(_key: Any) -> Any:
+    """The loader of a call that only looks."""
+    return LEFT_OUT
+
+
+async def anothing(_key: Any) -> Any:
+    """The same in an event loop."""
+    return LEFT_OUT
+
+
+def brings_nothing(loader: Any) -> bool:
+    """Whether a call only looks."""
+    return loader is nothing or loader is anothing
+
+
 def _value_in(loaded: Any, key: Any) -> Any:
     if not hasattr(loaded, "keys"):
         raise OptionTypeError(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from millpond import _engine
-from millpond.cache import options, plan
-from millpond.cache.store import Cache, default_cache
+from millpond.cache import options, plan, registry
+from millpond.cache.store import Cache
 from millpond.errors import ConfigurationError, OptionTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from millpond.cache._types import Duration, Policy
+    from millpond.cache.registry import Registry
 
+DEFAULT_TTL: Final = 300  # seconds in memory, where nothing else is said
+CODECS: Final = ("auto", "tagged", "msgpack", "pickle")
 # Attributes by which inspect recognises a function, and a coroutine function, on 3.11 too.
 _FACE = ("__code__", "__defaults__", "__kwdefaults__", "__globals__", "__closure__")
 
@@ -23,7 +26,7 @@ def with_cache(
     function: Any = None,
     /,
     *,
-    ttl: Duration | None = 300,
+    ttl: Duration | None = options.UNSET,
     tti: Duration | None = None,
     jitter: float = 0.0,
     key: Callable[..., Any] | None = None,
@@ -46,6 +49,9 @@ def with_cache(
     copy: bool | Callable[[Any], Any] = False,
     shared: bool = False,
     wait_timeout: Duration | None = None,
+    tiers: Collection[str] | None = None,
+    lock: bool = True,
+    codec: str = "auto",
 ) -> Any:
     """Remember what a function returned, by its arguments.
 
@@ -77,6 +83,10 @@ def with_cache(
         copy: True hands out deep copies, a function makes them; False shares the result.
         shared: on a method, keys `self` by its fields instead of by identity.
         wait_timeout: how long a thread waits for another caller's load.
+        tiers: names of the tiers to use, such as ("memory", "redis"); all of the Engine's unless
+            given.
+        lock: whether processes that share a tier make one load between them.
+        codec: how results become bytes for tiers: "auto", "tagged", "msgpack" or "pickle".
 
     Raises:
         ConfigurationError, OptionTypeError: an option is outside what is allowed.
@@ -92,27 +102,50 @@ def with_cache(
         >>> square.cache_info()[:2]
         (1, 1)
     """
-    given = dict(locals())
-    del given["function"]
+    given: Any = locals()
+    return decorate(function, {name: given[name] for name in _options()}, registry.default)
+
+
+def _options() -> dict[str, Any]:
+    """The options by name, with their defaults."""
+    return with_cache.__kwdefaults__ or {}
+
+
+def filled(given: dict[str, Any]) -> dict[str, Any]:
+    """All options of `with_cache`, those that were not given by their defaults."""
+    defaults = _options()
+    unknown = sorted(given.keys() - defaults)
+    if unknown:
+        raise OptionTypeError(
+            f"with_cache: {', '.join(unknown)}: there is no such option; there are "
+            f"{', '.join(defaults)}"
+        )
+    return {**defaults, **given}
+
+
+def decorate(function: Any, given: dict[str, Any], home: Registry) -> Any:
+    """What `with_cache` does with all of its options; `home` gives the function its tiers."""
     if function is None:
 
-        def decorate(decorated: Any) -> Any:
-            return _decorate(decorated, given)
+        def decorate_it(decorated: Any) -> Any:
+            return _decorate(decorated, given, home)
 
-        return decorate
-    return _decorate(function, given)
+        return decorate_it
+    return _decorate(function, given, home)
 
 
-def _decorate(function: Any, given: dict[str, Any]) -> Any:
+def _decorate(function: Any, given: dict[str, Any], home: Registry) -> Any:
     kind = cast("Any", type(function))
     if kind is classmethod:
-        return classmethod(_decorate_plain(function.__wrapped__, given, per_instance=True))
+        return classmethod(_decorate_plain(function.__wrapped__, given, home, per_instance=True))
     if kind is staticmethod:
-        return staticmethod(_decorate_plain(function.__wrapped__, given))
-    return _decorate_plain(function, given)
+        return staticmethod(_decorate_plain(function.__wrapped__, given, home))
+    return _decorate_plain(function, given, home)
 
 
-def _decorate_plain(function: Any, given: dict[str, Any], *, per_instance: bool = False) -> Any:
+def _decorate_plain(
+    function: Any, given: dict[str, Any], home: Registry, *, per_instance: bool = False
+) -> Any:
     if not callable(function):
         raise OptionTypeError(
             f"with_cache decorates a function, not {function!r}; options are given by name, "
@@ -120,7 +153,8 @@ def _decorate_plain(function: Any, given: dict[str, Any], *, per_instance: bool 
         )
     asynchronous = _is_async(function)
     signature = plan.signature_of(function)
-    cache, private = _cache_for(given)
+    _check_tiers(given)
+    cache, private = _cache_for(given, home)
     cost: Any = given["cost"]
     wrapper = _engine.Function(
         function,
@@ -134,7 +168,7 @@ def _decorate_plain(function: Any, given: dict[str, Any], *, per_instance: bool 
         per_instance and not given["shared"],
         private,
         False,
-        options.life(given["ttl"], "ttl"),
+        options.life(DEFAULT_TTL if given["ttl"] is options.UNSET else given["ttl"], "ttl"),
         options.life(given["tti"], "tti"),
         options.life(given["negative_ttl"], "negative_ttl"),
         options.share(given["jitter"], "jitter"),
@@ -150,7 +184,26 @@ def _decorate_plain(function: Any, given: dict[str, Any], *, per_instance: bool 
     for name in _FACE:
         if hasattr(function, name):
             setattr(wrapper, name, getattr(function, name))
+    home.add(wrapper)
     return wrapper
+
+
+def _check_tiers(given: dict[str, Any]) -> None:
+    tiers = given["tiers"]
+    if isinstance(tiers, str):
+        raise OptionTypeError(f"tiers={tiers!r}: give a tuple of names, such as ({tiers!r},)")
+    if tiers is not None and "memory" not in tiers:
+        raise ConfigurationError(
+            f'tiers={tuple(tiers)!r}: every function keeps its values in memory first; add "memory"'
+        )
+    codec(given["codec"])
+
+
+def codec(given: Any) -> str:
+    """The name of a codec."""
+    if given not in CODECS:
+        raise ConfigurationError(f"codec={given!r}: give one of {', '.join(CODECS)}")
+    return str(given)
 
 
 def _is_async(function: Any) -> bool:
@@ -172,7 +225,14 @@ def _is_async(function: Any) -> bool:
     return asynchronous
 
 
-def _cache_for(given: dict[str, Any]) -> tuple[Cache, bool]:
+def checked_cache(given: Any) -> Cache:
+    """A Cache, as an option."""
+    if not isinstance(given, Cache):
+        raise OptionTypeError(f"cache={given!r}: give a millpond.Cache")
+    return given
+
+
+def _cache_for(given: dict[str, Any], home: Registry) -> tuple[Cache, bool]:
     """The cache to use, and whether it is the function's alone."""
     own = {
         name: given[name]
@@ -186,11 +246,9 @@ def _cache_for(given: dict[str, Any]) -> tuple[Cache, bool]:
             raise ConfigurationError(
                 f"with_cache: cache= brings its own bounds, so leave out {', '.join(own)}"
             )
-        if not isinstance(given["cache"], Cache):
-            raise OptionTypeError(f"cache={given['cache']!r}: give a millpond.Cache")
-        return given["cache"], False
+        return checked_cache(given["cache"]), False
     if not own:
-        return default_cache(), False
+        return home.cache(), False
     if "max_entries" not in own and "max_bytes" not in own:
         own["max_bytes"] = 256 * 2**20
     return Cache(**own), True
@@ -200,6 +258,8 @@ def _parameters(
     given: dict[str, Any], cache: Cache, private: bool, asynchronous: bool
 ) -> dict[str, Any]:
     parameters = {name: value for name, value in given.items() if value is not options.UNSET}
+    parameters["ttl_given"] = "ttl" in parameters
+    parameters.setdefault("ttl", DEFAULT_TTL)
     parameters["maxsize"] = cache.stats().maxsize if private else None
     parameters["cache"] = cache
     parameters["asynchronous"] = asynchronous

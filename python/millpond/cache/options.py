@@ -89,6 +89,17 @@ def tags(given: Any, option: str = "tags") -> tuple[str, ...] | str:
         raise OptionTypeError(f"{option}={given!r}: give a str or an iterable of str") from None
 
 
+def name(given: Any, option: str) -> str | None:
+    """A name for people and servers, or None."""
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise OptionTypeError(f"{option}={given!r}: give a str")
+    if not (0 < len(given) <= 100 and given.isprintable()):
+        raise ConfigurationError(f"{option}={given!r}: give 1 to 100 printable characters")
+    return given
+
+
 def loader(given: Any, takes: str) -> Any:
     """A function that loads, in place of its bare TypeError when it is called."""
     if not callable(given):

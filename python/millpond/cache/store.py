@@ -166,7 +166,7 @@ class Cache(_engine.CacheBase):
         terms = (given, options.tags(tags), 0.0)
         if not _is_async(loader, "a list of keys"):
             return batch.load_many(self._loader, keys, loader, *terms)
-        return batch.load_many_async(self._async_loader, _gather(), keys, loader, *terms)
+        return batch.load_many_async(self._async_loader, gather(), keys, loader, *terms)
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The live values of those keys that have one."""
@@ -266,6 +266,12 @@ class Cache(_engine.CacheBase):
 
 _engine.own_methods(Cache)  # Calling an inherited one is slower.
 
+
+def loaders(cache: Cache) -> tuple[_engine.Function, _engine.Function]:
+    """The functions behind `get_or_load` of a cache, for threads and for event loops."""
+    return cache._loader, cache._async_loader  # pyright: ignore[reportPrivateUsage]
+
+
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
@@ -322,7 +328,7 @@ def _make_loader(cache: Cache, load: Any, *, asynchronous: bool) -> _engine.Func
 _gatherer: _engine.Function | None = None
 
 
-def _gather() -> _engine.Function:
+def gather() -> _engine.Function:
     """Runs one load a batch and keeps nothing of it."""
     global _gatherer
     if _gatherer is None:

@@ -1,0 +1,463 @@
+"""The way of a call that memory could not answer: the tiers, the function, and back up.
+
+It is written once, as a generator that yields requests and is sent what came of them; `steps.drive`
+carries them out in a thread, `steps.adrive` in an event loop. What is asked of the tiers, and in
+which order, is therefore the same in both.
+
+Stamps are taken on the way down, before what they vouch for is read or computed; a value that was
+invalidated meanwhile is stored under old stamps, and read by nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+
+from millpond import _engine
+from millpond.cache.batch import brings_nothing, is_batched
+from millpond.cache.invalidation import replay
+from millpond.cache.leases import FREE
+from millpond.cache.stage import Budget
+from millpond.cache.steps import Raised, adrive, drive
+from millpond.cache.turn import LANDED, SEEN
+from millpond.io.codecs import Unencodable, Unreadable
+from millpond.tiers.base import Entry, Fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from millpond.cache.leases import Held
+    from millpond.cache.names import Name
+    from millpond.cache.rules import Rules
+    from millpond.cache.stage import Stage
+    from millpond.cache.steps import Steps
+    from millpond.io.codecs import Codec
+
+    Call = tuple[str, tuple[str, ...]]  # the name of a call and the generations of its tags
+
+_log = logging.getLogger("millpond.tiers")
+
+REFRESH: Final = 1  # the bits of a load's mode, as in function_object.hpp
+NO_STORE: Final = 2
+FROM_FUNCTION: Final = 0
+FROM_NOBODY: Final = 255
+_NO_LIMIT: Final = -1
+_ROUNDS: Final = 3  # that a call waits for another's value, where each is old when it comes
+
+
+class Look(NamedTuple):
+    """What a stage said on the way down, which a fill on the way up must carry.
+
+    `seen` is how the entry begins that was found but is of no use.
+    """
+
+    stage: Stage
+    guards: dict[str, int]  # by key
+    stamps: list[tuple[str, int]]
+    seen: bytes = b""
+
+
+class Item(NamedTuple):
+    """A value to be stored: None lives as long as each tier keeps it."""
+
+    key: str
+    value: Any
+    life: float | None
+    cost: float
+
+
+class Found(NamedTuple):
+    """A value, the seconds it has left, what it cost, and generations that only it knows of."""
+
+    value: Any
+    left: float | None
+    cost: float
+    others: tuple[str, ...] = ()
+
+
+@final
+class Flow:
+    """The tiers of one function or cache.
+
+    Args:
+        name: what it is called there.
+        function: what is called when no tier has the value.
+        stages: the tiers behind the memory, the fastest first.
+        codec: between values and bytes.
+        rules: what is stored and for how long.
+        budget: seconds that a call may spend on tiers.
+        start: called before the first tier is asked.
+        mapping: whether the function is a cache's own loader, whose calls are (key, loader, ttl,
+            tags, cost).
+        lock: whether processes make one load between them, where a tier has leases.
+    """
+
+    __slots__ = (
+        "_warned",
+        "budget",
+        "codec",
+        "function",
+        "lock",
+        "mapping",
+        "name",
+        "rules",
+        "stages",
+        "start",
+        "unencodable",
+    )
+
+    def __init__(
+        self,
+        name: Name,
+        function: Callable[..., Any],
+        *,
+        stages: Sequence[Stage],
+        codec: Codec,
+        rules: Rules,
+        budget: float,
+        start: Callable[[], object] | None = None,
+        mapping: bool = False,
+        lock: bool = True,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.stages = tuple(stages)
+        self.codec = codec
+        self.rules = rules
+        self.budget = budget
+        self.start = start
+        self.mapping = mapping
+        self.lock = lock
+        self.unencodable = 0
+        self._warned = False
+
+    def load(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
+        """The value of a call, as the engine's `Loaded`."""
+        return drive(self._one(call, mode, args, kwargs))
+
+    async def aload(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
+        """The same for an async function."""
+        return await adrive(self._one(call, mode, args, kwargs))
+
+    # ---- One call
+
+    def _one(self, call: Call, mode: int, args: Any, kwargs: Any) -> Steps:
+        if self.start is not None:
+            self.start()
+            self.start = None
+        if self.mapping and is_batched(args[1]):
+            return (yield None, self.function, (args, kwargs))  # The batch asks the tiers.
+        key, tags = call
+        names = [*self.name.generations, *tags]
+        budget = Budget(self.budget)
+        store = not mode & NO_STORE
+        looks: list[Look] = []
+        for stage in self.stages:
+            if mode & REFRESH:
+                look = yield from self.stamps(stage, names, budget)
+            else:
+                found, look = yield from self._look(stage, [key], names, budget)
+                if found:
+                    if looks and store:
+                        yield from self._fill_up(looks, found, budget)
+                    return self.loaded(found[key], self.rules, store, stage.source)
+            if look is not None:
+                looks.append(look)
+        held = FREE
+        if looks and self.lock and not mode and not (self.mapping and brings_nothing(args[1])):
+            found, at, held = yield from self._turn(key, names, looks, budget)
+            if found:
+                yield from self._fill_up(looks[:at], found, budget)
+                return self.loaded(found[key], self.rules, store, looks[at].stage.source)
+        held.began()
+        try:
+            value = yield None, self.function, (args, kwargs)
+            held.ended(type(value) is Raised)
+            if type(value) is Raised or type(value) is _engine.Loaded:
+                return value
+            if value is _engine.LEFT_OUT:
+                return _engine.Loaded(value, 0, False, FROM_NOBODY, 0.0)
+            rules = self.rules.for_call(args[2], args[4]) if self.mapping else self.rules
+            if looks:
+                return (yield from self.keep(key, value, rules, mode, looks, budget, held))
+            found, store = self._worth(value, rules, mode)
+            return self.loaded(found, rules, store, FROM_FUNCTION)
+        finally:
+            held.end()
+
+    def _turn(
+        self, key: str, names: list[str], looks: list[Look], budget: Budget
+    ) -> Generator[Any, Any, tuple[dict[str, Found], int, Held]]:
+        """Takes the lease of a key, or waits for the process that has it.
+
+        Returns:
+            what that has brought, by key; which of the looks found it; and the lease under which
+            this call is to load.
+        """
+        at = next((i for i, look in enumerate(looks) if look.stage.keeper is not None), -1)
+        keeper = looks[at].stage.keeper if at >= 0 else None
+        turn = None if keeper is None else keeper.turn(key)
+        if turn is None:
+            return {}, at, FREE
+        try:
+            for _ in range(_ROUNDS):
+                held = yield from turn.take(looks[at].seen, budget)
+                if held is not LANDED:
+                    return {}, at, held or FREE
+                found, look = yield from self._look(looks[at].stage, [key], names, budget)
+                if found:
+                    turn.landed()
+                    return found, at, FREE
+                if look is None:
+                    break
+                looks[at] = look  # What has landed is old already.
+            return {}, at, FREE
+        finally:
+            turn.leave()
+
+    def keep(
+        self,
+        key: str,
+        value: Any,
+        rules: Rules,
+        mode: int,
+        looks: list[Look],
+        budget: Budget,
+        held: Held = FREE,
+    ) -> Steps:
+        """Stores what the function returned, by its rules; a `Loaded`."""
+        found, store = self._worth(value, rules, mode)
+        if store:
+            items = [Item(key, value, found.left, found.cost)]
+            yield from self.fill(looks, items, budget, write=bool(mode & REFRESH), held=held)
+        return self.loaded(found, rules, store, FROM_FUNCTION)
+
+    @staticmethod
+    def _worth(value: Any, rules: Rules, mode: int) -> tuple[Found, bool]:
+        """A value that the function returned, and whether it is stored."""
+        store = not mode & NO_STORE and rules.keeps(value)
+        return Found(value, rules.life(value), rules.dollars(value)), store
+
+    # ---- Many keys of a cache
+
+    def many(
+        self,
+        calls: dict[str, Any],
+        tags: Sequence[str],
+        rules: Rules,
+        loader: Callable[[list[Any]], Any] | None,
+    ) -> Steps:
+        """What the tiers, and then one call of the loader, have for keys (by their names).
+
+        A dict of `Loaded` by key; those that nobody has are left out.
+        """
+        budget = Budget(self.budget)
+        names = [*self.name.generations, *tags]
+        looks: list[Look] = []
+        brought: dict[Any, Any] = {}
+        absent = dict(calls)
+        for stage in self.stages:
+            found, look = yield from self._look(stage, list(absent), names, budget)
+            yield from self._fill_up(looks, found, budget)
+            for key, one in found.items():
+                brought[absent.pop(key)] = self.loaded(one, rules, True, stage.source)
+            if look is not None:
+                looks.append(look)
+            if not absent:
+                return brought
+        if loader is None:
+            return brought
+        values = yield None, loader, (([*absent.values()],), {})
+        if type(values) is Raised:
+            return values
+        items: list[Item] = []
+        for key, wanted in absent.items():
+            if wanted in values:
+                value = values[wanted]
+                life, store = rules.life(value), rules.keeps(value)
+                if store:
+                    items.append(Item(key, value, life, 0.0))
+                made = Found(value, life, 0.0)
+                brought[wanted] = self.loaded(made, rules, store, FROM_FUNCTION)
+        yield from self.fill(looks, items, budget)
+        return brought
+
+    # ---- Down
+
+    def stamps(self, stage: Stage, names: list[str], budget: Budget) -> Steps:
+        """The look of a stage that is not to be read; None if it did not answer."""
+        if len(stage.journal) and not (yield from replay(stage, budget)):
+            return None
+        stamps = yield stage, "stamp", (budget, names)
+        return None if stamps is None else Look(stage, {}, list(zip(names, stamps, strict=True)))
+
+    def _look(self, stage: Stage, keys: list[str], names: list[str], budget: Budget) -> Steps:
+        """(what the stage has by key, the look for filling it with the rest or None)."""
+        found: dict[str, Found] = {}
+        seen = b""
+        if len(stage.journal) and not (yield from replay(stage, budget)):
+            return found, None
+        fetched: Fetched | None = yield stage, "fetch", (budget, keys, names)
+        if fetched is None:
+            return found, None
+        known = dict(zip(names, fetched.stamps, strict=True))
+        for key, data in zip(keys, fetched.data, strict=True):
+            if data is None:
+                stage.monitor.count("absent")
+                continue
+            one = self._opened(stage, key, data, names, known)
+            if type(one) is list:
+                # Tags that only the value knows: a second trip.
+                more: Fetched | None = yield stage, "fetch", (budget, [], one)
+                if more is None:
+                    continue
+                known |= zip(one, more.stamps, strict=True)
+                one = self._opened(stage, key, data, names, known)
+            if type(one) is Found:
+                found[key] = one
+            else:
+                seen = data[:SEEN]
+        if len(found) == len(keys):
+            return found, None
+        missing = [name for name in names if known[name] is None]
+        if missing:
+            made = yield stage, "stamp", (budget, missing)
+            if made is None:
+                return found, None
+            known |= zip(missing, made, strict=True)
+        pairs = [(name, at) for name in names if (at := known[name]) is not None]
+        return found, Look(stage, dict(zip(keys, fetched.guards, strict=True)), pairs, seen)
+
+    def _opened(
+        self,
+        stage: Stage,
+        key: str,
+        data: bytes,
+        names: list[str],
+        known: dict[str, int | None],
+    ) -> Found | list[str] | None:
+        """What is in an entry, if it is still good; or the names that have to be known for that."""
+        try:
+            head = self.codec.head(data)
+            others: list[str] = []
+            for name, at in head.stamps:
+                if name not in names:
+                    others.append(name)
+                elif known[name] != at:
+                    stage.monitor.count("stale_generation")
+                    return None
+            if others:
+                unknown = [name for name in others if name not in known]
+                if unknown:
+                    return unknown
+                if any(known[name] != at for name, at in head.stamps):
+                    stage.monitor.count("stale_generation")
+                    return None
+            left = (head.expires_us - stage.tier.now()) / 1e6
+            if left <= 0:
+                stage.monitor.count("expired")
+                return None
+            value = self.codec.decode(data, key=key)
+        except Unreadable:
+            stage.monitor.count("unreadable")
+            return None
+        stage.monitor.count("hit")
+        return Found(value, left, head.cost, tuple(others))
+
+    # ---- Up
+
+    def _fill_up(self, looks: list[Look], found: dict[str, Found], budget: Budget) -> Steps:
+        """Brings what a slower stage had to the faster ones, where they can vouch for it.
+
+        A value with generations that its call does not know is left to the slower stage: the
+        faster ones were not asked for the stamps of these.
+        """
+        items = [
+            Item(key, one.value, one.left, one.cost) for key, one in found.items() if not one.others
+        ]
+        yield from self.fill(looks, items, budget)
+
+    def fill(
+        self,
+        looks: list[Look],
+        items: Sequence[Item],
+        budget: Budget,
+        *,
+        write: bool = False,
+        held: Held = FREE,
+    ) -> Steps:
+        """Stores values in the stages that were looked at, the slowest first.
+
+        `write` puts them in the place of whatever is there; else a stage keeps what it has been
+        told meanwhile. `held` is the lease under which they were loaded.
+        """
+        if not items:
+            return
+        for look in reversed(looks):
+            fence = held.fence if look.stage is held.stage else 0
+            made = [self._entry(look, item, fence) for item in items]
+            entries = [entry for entry in made if entry is not None]
+            if not entries:
+                continue
+            if write:
+                done = yield look.stage, "write", (budget, entries)
+                if done is None:
+                    look.stage.owe("delete", [entry.key for entry in entries])
+                continue
+            done = yield look.stage, "store", (budget, entries)
+            if fence:
+                held.over = done is not None  # Also if it was refused.
+            if done is not None and not all(done):
+                look.stage.monitor.count("fill_refused", done.count(False))
+
+    def _entry(self, look: Look, item: Item, fence: int) -> Entry | None:
+        tier = look.stage.tier
+        ttl = look.stage.default_ttl if item.life is None else min(item.life, tier.max_ttl)
+        if ttl <= 0:
+            return None
+        now = tier.now()
+        try:
+            data = self.codec.encode(
+                item.value,
+                key=item.key,
+                stored_us=now,
+                expires_us=now + int(ttl * 1e6),
+                stamps=look.stamps,
+                cost=item.cost,
+            )
+        except Unencodable as error:
+            self._cannot(item.value, error)
+            return None
+        return Entry(item.key, data, ttl, look.guards.get(item.key, 0), fence)
+
+    def memory_life(self, left: float | None, rules: Rules) -> float | None:
+        """Seconds that memory may keep a value that has so many left; None for no limit."""
+        life = rules.memory_ttl
+        if left is not None and (life is None or left < life):
+            life = left
+        for stage in self.stages:
+            cap = stage.cap()
+            if cap is not None and (life is None or cap < life):
+                life = cap
+        return life
+
+    def loaded(self, found: Found, rules: Rules, store: bool, source: int) -> _engine.Loaded:
+        """The value with what memory has to know of it."""
+        life = self.memory_life(found.left, rules)
+        ttl = _NO_LIMIT if life is None else int(life * 1e9)
+        keep = store and ttl != 0
+        if not found.others:
+            return _engine.Loaded(found.value, ttl, keep, source, found.cost)
+        hashes = tuple([int(name[:16], 16) for name in found.others])
+        return _engine.Loaded(found.value, ttl, keep, source, found.cost, hashes)
+
+    def _cannot(self, value: Any, error: Unencodable) -> None:
+        self.unencodable += 1
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: a %s stays in memory only: %s",
+                self.name.prefix.rstrip(":"),
+                type(value).__name__,
+                error,
+            )

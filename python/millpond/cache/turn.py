@@ -1,0 +1,167 @@
+"""`Turn`: one call's wait for another process that is loading the value which it wants."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, final
+
+from millpond.cache.stage import Budget
+from millpond.cache.steps import WAIT
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from millpond.cache.leases import Keeper
+    from millpond.cache.steps import Steps
+    from millpond.tiers.base import Lease, Outcome
+
+SEEN: Final = 64  # bytes of an entry by which it is told from a later one; the time is among them
+LANDED: Final = object()
+# Seconds between two questions, while ends are told and while they are not: a share of the time
+# that was waited so far, within bounds. A tier that froze is found out by them alone, so who waits
+# for a short load has to ask soon.
+_SHARE: Final = 0.25
+_TOLD: Final = (0.03, 0.5)
+_UNTOLD: Final = (0.005, 0.05)
+# A function that runs longer than this may never end: nobody waits longer for another's load.
+_LONGEST: Final = 300.0
+
+
+@final
+class Turn:
+    """One call that may load a value, or wait until another process has.
+
+    A thread waits in `wait`, a task in `await_`; the steps of the flow do not care which.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_future",
+        "_gate",
+        "_keeper",
+        "_loop",
+        "_outcomes",
+        "fence",
+        "key",
+        "waited",
+    )
+
+    def __init__(self, keeper: Keeper, key: str) -> None:
+        self._keeper = keeper
+        self.key = key
+        # Not from `random`, whose state the children of a fork share.
+        self.fence = 1 + secrets.randbits(62)
+        self.waited = False
+        self._awaited: set[int] = set()  # whose leases it has waited for
+        self._outcomes: dict[int, Outcome] = {}
+        self._gate: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._future: asyncio.Future[None] | None = None
+
+    def take(self, seen: bytes, budget: Budget) -> Steps:
+        """A `Held`; LANDED: there is an entry now; or None: load without a lease."""
+        keeper = self._keeper
+        self._awaited.clear()
+        began = monotonic()
+        latest = began + (keeper.seconds if keeper.is_nested() else _LONGEST)
+        while True:
+            # To ask again costs no time that the call would not have waited anyway.
+            trial = Budget(budget.left)
+            asked = (trial, self.key, self.fence, keeper.seconds, seen)
+            lease: Lease | None = yield keeper.stage, "acquire", asked
+            if lease is None or not self.waited:
+                budget.left = trial.left
+            if lease is None:
+                # It may have been taken all the same.
+                keeper.give_back(self.key, self.fence, "failed")
+                return self._without("expired")
+            if lease.state == "held":
+                if self.waited:
+                    keeper.count("expired")
+                return keeper.hold(self.key, self.fence)
+            if lease.state == "landed":
+                return LANDED
+            self._awaited.add(lease.fence)
+            if len(self._awaited) > (2 if keeper.told else 1):
+                # A holder is gone without a word. Where words come, it has died, and its successor
+                # is worth waiting for, once.
+                return self._without("expired")
+            if not self.waited:
+                self.waited = True
+                keeper.count("waited")
+            low, high = _TOLD if keeper.told else _UNTOLD
+            now = monotonic()
+            pause = min(max(_SHARE * (now - began), low), high) * random.uniform(0.5, 1.0)  # noqa: S311
+            pause = min(pause, lease.left + 0.01, latest - now)
+            yield None, WAIT, (self, max(pause, 0.001))
+            outcome = self._outcome()
+            if outcome == "landed":
+                return LANDED
+            if outcome is not None:
+                return self._without("failed")
+            if monotonic() >= latest:
+                return self._without("expired")
+
+    def _outcome(self) -> Outcome | None:
+        """What became of a lease that it waits for. The answer to a question may overtake it."""
+        ends = list(self._outcomes.items())
+        return next((outcome for fence, outcome in ends if fence in self._awaited), None)
+
+    def _without(self, why: str) -> None:
+        if self.waited:
+            self._keeper.count(why)
+
+    def landed(self) -> None:
+        """Another process has loaded the value."""
+        if self.waited:
+            self._keeper.count("landed")
+
+    def leave(self) -> None:
+        """Wait no more."""
+        self._keeper.leave(self)
+
+    # ---- Waiting. `told` and `wake` are called under the keeper's lock, from any thread.
+
+    def told(self, fence: int, outcome: Outcome) -> None:
+        """The lease with this number is over."""
+        self._outcomes[fence] = outcome
+        self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits looks again."""
+        if self._gate is not None:
+            self._gate.set()
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._resume)
+            except RuntimeError:
+                self._loop = None  # It was closed, and nobody waits any more.
+
+    def wait(self, seconds: float) -> None:
+        """Until something is told, in a thread."""
+        if self._gate is None:
+            self._gate = threading.Event()
+        if self._outcome() is None:
+            self._gate.wait(seconds)
+            self._gate.clear()
+
+    async def await_(self, seconds: float) -> None:
+        """The same in an event loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        self._future = loop.create_future()
+        self._loop = loop
+        if self._outcome() is None:
+            timer = loop.call_later(seconds, self._resume)
+            try:
+                await self._future
+            finally:
+                timer.cancel()
+
+    def _resume(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)

@@ -1,0 +1,228 @@
+"""`Wiring`: what gives functions and caches the tiers of one Engine."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, final
+
+from millpond.cache import decorator, inspection, names, options
+from millpond.cache.flow import Flow
+from millpond.cache.rules import Rules
+from millpond.cache.store import Cache
+from millpond.cache.tiered import TieredCache
+from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.io.codecs import Codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from millpond.cache._types import Duration
+    from millpond.cache.coherence import Holdings
+    from millpond.cache.stage import Stage
+
+
+@final
+class Wiring:
+    """The parts of an Engine that a function needs.
+
+    Args:
+        namespace: the Engine's own; None where it was not given one.
+        stages: the tiers behind the memory, the fastest first.
+        holdings: what memory holds of them.
+        budget: seconds that a call may spend on tiers.
+        codec_options: of every codec.
+        signing_secret: of those that pickle.
+        start: called before the first tier is asked.
+    """
+
+    def __init__(
+        self,
+        namespace: str | None,
+        stages: tuple[Stage, ...],
+        holdings: Holdings,
+        *,
+        budget: float,
+        codec_options: dict[str, Any],
+        signing_secret: Any,
+        start: Callable[[], object],
+    ) -> None:
+        self.own_namespace = namespace
+        self.namespace = namespace or names.DEFAULT_NAMESPACE
+        self.stages = stages
+        self.holdings = holdings
+        self._budget = budget
+        self._codec_options = codec_options
+        self._signing_secret = signing_secret
+        self._start = start
+
+    def attach(self, function: Any) -> None:
+        """Give a function behind `with_cache` its tiers.
+
+        Raises:
+            ConfigurationError: its name may be another program's too.
+        """
+        given = function.cache_parameters()
+        stages = self._chosen(given["tiers"])
+        if not stages:
+            return
+        name = names.name_of(
+            given["namespace"] or self.namespace,
+            names.function_name(
+                function.__wrapped__,
+                named=given["namespace"] is not None or given["key"] is not None,
+                own_program=self.own_namespace is not None,
+            ),
+            given["version"],
+        )
+        flow = Flow(
+            name,
+            function.__wrapped__,
+            stages=stages,
+            codec=self._codec(given["codec"], _annotation(function)),
+            rules=_rules(given),
+            budget=self._budget,
+            start=self._start,
+            lock=bool(given["lock"]),
+        )
+        function._set_flow(flow.aload if given["asynchronous"] else flow.load, name.prefix)
+        self.holdings.add(function, flow, given["cache"])
+
+    def cache(
+        self,
+        name: str,
+        memory: Cache,
+        rules: Rules,
+        *,
+        version: str | int,
+        tiers: Sequence[str] | None,
+        codec: str,
+        lock: bool,
+    ) -> TieredCache:
+        """A cache by name, in front of which `memory` stands."""
+        made = TieredCache(
+            names.name_of(self.namespace, f"cache.{name}", version),
+            memory,
+            stages=self._chosen(tiers),
+            codec=self._codec(codec, None),
+            rules=rules,
+            budget=self._budget,
+            start=self._start,
+            lock=lock,
+        )
+        made.hold(self.holdings)
+        return made
+
+    def _codec(self, codec: Any, annotation: Any) -> Codec:
+        secret = self._signing_secret if codec == "pickle" else None
+        return Codec(annotation, codec=codec, secret=secret, **self._codec_options)
+
+    def _chosen(self, wanted: Sequence[str] | None) -> tuple[Stage, ...]:
+        if wanted is None:
+            return self.stages
+        by_name = {stage.tier.name: stage for stage in self.stages}
+        unknown = [name for name in wanted if name != "memory" and name not in by_name]
+        if unknown:
+            raise ConfigurationError(
+                f"tiers={tuple(wanted)!r}: this Engine has {', '.join(['memory', *by_name])}"
+            )
+        return tuple(by_name[name] for name in wanted if name != "memory")
+
+
+@final
+class Caches:
+    """`Engine.cache`: caches by name, and a look at what is stored."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._lock = threading.Lock()
+        self._caches: dict[str, TieredCache] = {}
+
+    def __call__(
+        self,
+        name: str,
+        *,
+        ttl: Duration | None = options.UNSET,
+        version: str | int = 1,
+        max_entries: int | None = None,
+        max_bytes: int | str | None = "64MiB",
+        tiers: Sequence[str] | None = None,
+        codec: str = "auto",
+        lock: bool = True,
+    ) -> TieredCache:
+        """A cache by name, which every process that names it shares.
+
+        Args:
+            name: what it is called in tiers. The same name gives the same cache.
+            ttl: how long a value lives; 5 minutes in memory, an hour in Redis and a day in a
+                database unless given.
+            version: another version has other entries.
+            max_entries: the most entries in memory.
+            max_bytes: the most bytes in memory.
+            tiers: names of the tiers to use; all unless given.
+            codec: how values become bytes: "auto", "tagged" or "pickle".
+            lock: whether processes that share a tier make one load between them.
+        """
+        asked = options.name(name, "name")
+        if asked is None:
+            raise OptionTypeError("name=None: give a str")
+        with self._lock:
+            if asked not in self._caches:
+                given = {"ttl": ttl, "ttl_given": ttl is not options.UNSET}
+                rules = _rules({**_NO_RULES, **given})
+                memory = Cache(max_entries=max_entries, max_bytes=max_bytes, ttl=rules.memory_ttl)
+                self._caches[asked] = self._wiring.cache(
+                    asked,
+                    memory,
+                    rules,
+                    version=version,
+                    tiers=tiers,
+                    codec=codec,
+                    lock=bool(lock),
+                )
+            return self._caches[asked]
+
+    def inspect(self, key: str) -> list[inspection.View]:
+        """What memory and each tier has under a key, as `scan` gives it.
+
+        Raises:
+            TierError: a tier did not answer.
+        """
+        return inspection.views(key, self._wiring.stages, self._wiring.holdings)
+
+    def scan(self, prefix: str) -> Iterator[str]:
+        """The keys in all tiers that begin with `prefix`: "{namespace}:{name}:{version}:{hash}".
+
+        Raises:
+            TierError: a tier did not answer.
+        """
+        return inspection.scan(prefix, self._wiring.stages)
+
+
+_NO_RULES: dict[str, Any] = {"negative_ttl": None, "cache_none": True, "condition": None}
+
+
+def _rules(given: dict[str, Any]) -> Rules:
+    ttl = _seconds(given["ttl"], "ttl") if given["ttl_given"] else None
+    return Rules(
+        ttl=ttl,
+        memory_ttl=ttl if given["ttl_given"] else float(decorator.DEFAULT_TTL),
+        negative_ttl=_seconds(given["negative_ttl"], "negative_ttl"),
+        cache_none=bool(given["cache_none"]),
+        condition=given["condition"],
+        cost=given.get("cost") or 0.0,
+    )
+
+
+def _seconds(life: Any, option: str) -> float | None:
+    nanos = options.life(life, option)
+    return None if nanos == options.NO_LIMIT else nanos / 1e9
+
+
+def _annotation(function: Any) -> Any:
+    """The type that a function says it returns; None where that cannot be known."""
+    import typing
+
+    try:
+        return typing.get_type_hints(function.__wrapped__).get("return")
+    except Exception:  # noqa: BLE001 (an annotation may name what only checkers import)
+        return None

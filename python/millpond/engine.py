@@ -1,0 +1,460 @@
+"""`Engine`: the composition root. It wires memory, tiers and functions together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final, final
+
+from millpond import _engine
+from millpond.cache import decorator, inspection, names, options, registry
+from millpond.cache.coherence import Coherence, Holdings
+from millpond.cache.invalidation import Outcome, replay_directly, spread
+from millpond.cache.leases import Keeper
+from millpond.cache.prober import Prober
+from millpond.cache.registry import Registry
+from millpond.cache.stage import Stage
+from millpond.cache.steps import adrive, drive
+from millpond.cache.store import Cache, default_cache
+from millpond.cache.wiring import Caches, Wiring
+from millpond.errors import ConfigurationError, OptionTypeError, bad_option
+from millpond.io.deadline import Deadline
+from millpond.io.encryption import Keyring
+from millpond.tiers.base import Feed, Leases, Logged
+from millpond.tiers.choose import tiers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from millpond.cache._types import Duration, WithCache
+    from millpond.cache.steps import Steps
+    from millpond.io.redis_url import RedisSettings
+    from millpond.tiers.base import Tier
+
+_log = logging.getLogger("millpond")
+
+# Seconds that a value lives in a tier when its function says nothing.
+_DEFAULT_TTL: Final = {"redis": 3600.0, "sqlite": 86400.0, "postgresql": 86400.0}
+_OTHER_TTL: Final = 3600.0
+_OPEN_SECONDS: Final = 5.0
+
+
+@final
+class Engine:
+    """Memory, and the tiers behind it, for the functions and caches of a program.
+
+    Nothing is opened until it is needed, or `open` is called, or a `with` block begins.
+
+    Args:
+        redis: a URL such as "redis://localhost:6379/0", RedisSettings, or a Tier of your own.
+        database: a URL "postgresql://…" (with "?pgbouncer=true" behind such a pooler), a Tier of
+            your own, or False for none. A file in `data_dir` unless given.
+        namespace: the name of your program where it shares a tier with others.
+        cache: the Cache to keep values in; one of `max_bytes` unless given.
+        max_bytes: the most bytes in memory, an int or "64MiB".
+        data_dir: the folder for files. MILLPOND_DATA, or the user's cache folder, unless given.
+        budget: how long a call may take longer than its function, for all tiers together.
+        coherence_grace: how long memory may be trusted after a tier that tells of invalidations
+            was last heard of.
+        max_value_bytes: the largest value that is brought to a tier.
+        compress: whether values above 1 KiB are compressed where that saves a tenth.
+        encryption_keys: keys of AES that encrypt what is brought to tiers: 16, 24 or 32 bytes each,
+            or base64 of as many. The first encrypts, each decrypts.
+        signing_secret: signs the pickles of functions with codec="pickle".
+
+    Raises:
+        ConfigurationError, OptionTypeError: an option is outside what is allowed.
+        MissingExtraError: a tier needs a package that is not installed.
+
+    Example:
+        >>> with Engine(database=False) as mill:
+        ...     @mill.with_cache(ttl="10m")
+        ...     def square(x: int) -> int:
+        ...         return x * x
+        ...     square(4), square(4)
+        (16, 16)
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: str | RedisSettings | Tier | None = None,
+        database: str | Tier | bool | None = None,
+        namespace: str | None = None,
+        cache: Cache | None = None,
+        max_bytes: int | str | None = "256MiB",
+        data_dir: str | None = None,
+        budget: Duration = 0.1,
+        coherence_grace: Duration = 5.0,
+        max_value_bytes: int | str = "16MiB",
+        compress: bool = True,
+        encryption_keys: Sequence[bytes | str] | None = None,
+        signing_secret: bytes | str | Sequence[bytes | str] | None = None,
+    ) -> None:
+        self._cache = _cache(cache, max_bytes)
+        self._grace = options.life(coherence_grace, "coherence_grace") / 1e9
+        tiers = tiers_of(redis, database, data_dir, namespace or names.DEFAULT_NAMESPACE)
+        self._stages = tuple(_stage(tier) for tier in tiers)
+        self._holdings = Holdings()
+        self._coherence = {
+            stage: Coherence(stage, self._holdings, self._grace)
+            for stage in self._stages
+            if isinstance(stage.tier, Feed | Logged)
+        }
+        self._prober = Prober(self._stages, self._returned)
+        for place, stage in enumerate(self._stages):
+            stage.opened = self._prober.start
+            stage.faster = self._stages[:place]
+            stage.drop = self._drop
+            stage.namespaces = self._holdings.namespaces
+        self._lock = threading.RLock()
+        self._wiring = Wiring(
+            options.name(namespace, "namespace"),
+            self._stages,
+            self._holdings,
+            budget=options.life(budget, "budget") / 1e9,
+            codec_options={
+                "max_value_bytes": options.size(max_value_bytes, "max_value_bytes"),
+                "compress": bool(compress),
+                "keyring": None if encryption_keys is None else Keyring(encryption_keys),
+            },
+            signing_secret=signing_secret,
+            start=self._listen,
+        )
+        self._registry = Registry(lambda: self._cache)
+        self._registry.attach_with(self.attach)
+        self._listening = False
+        self.cache = Caches(self._wiring)
+        self.with_cache: WithCache = _decorator_of(self._registry)
+
+    # ---- Its life
+
+    def open(self) -> Self:
+        """Connect to every tier now, not at the first call; one that is out is passed by."""
+        self._listen()
+        for stage in self._stages:
+            ticket = stage.monitor.begin("fetch")
+            if ticket >= 0:
+                try:
+                    stage.tier.open(Deadline.after(_OPEN_SECONDS))
+                except Exception as error:  # noqa: BLE001 (counted and logged there)
+                    stage.failed(ticket, "open", error)
+                else:
+                    stage.monitor.end(ticket)
+        return self
+
+    def close(self) -> None:
+        """Give back connections, files and threads. It may be opened and used again."""
+        self._silence()
+        for stage in self._stages:
+            stage.tier.close()
+
+    async def aclose(self) -> None:
+        """The same in an event loop, whose own connections it gives back too."""
+        import asyncio
+
+        await asyncio.to_thread(self._silence)
+        for stage in self._stages:
+            await stage.tier.aclose()
+
+    def _listen(self) -> None:
+        """Hear of what others do, once there is something to keep up to date."""
+        with self._lock:
+            if not self._listening:
+                self._listening = True
+                for coherence in self._coherence.values():
+                    coherence.begin()
+
+    def _silence(self) -> None:
+        self._prober.close()
+        for stage in self._stages:
+            if stage.keeper is not None:
+                stage.keeper.close()
+        with self._lock:
+            listening, self._listening = self._listening, False
+        if listening:
+            for coherence in self._coherence.values():
+                coherence.end()
+            self._holdings.drop_all()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @classmethod
+    def from_env(cls, **given: Any) -> Engine:
+        """An Engine as the environment says, for what is not given here.
+
+        MILLPOND_REDIS, MILLPOND_DATABASE and MILLPOND_ with the name of any other option; then the
+        names that people have: REDIS_URL, or REDIS_HOST, REDIS_PORT, REDIS_USERNAME,
+        REDIS_PASSWORD, REDIS_DB, REDIS_CLUSTER_ENABLED and REDIS_CLUSTER_NODES; DATABASE_URL, if it
+        is a PostgreSQL's. ENABLE_REDIS_CACHING=false leaves Redis out.
+
+        Raises:
+            ConfigurationError: a variable has a value outside what is allowed.
+            MissingExtraError: pydantic-settings is not installed: millpond[settings].
+        """
+        from millpond.io import environment
+
+        return cls(**{**environment.read().options, **given})
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name, for what only it can do.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        for stage in self._stages:
+            if stage.tier.name == name:
+                return stage.tier
+        raise bad_option(
+            "tier", name, ", ".join(repr(stage.tier.name) for stage in self._stages) or "none"
+        )
+
+    @property
+    def namespace(self) -> str:
+        """The name under which functions and caches share, unless they say their own."""
+        return self._wiring.namespace
+
+    def __repr__(self) -> str:
+        tiers = ", ".join(["memory", *(stage.tier.name for stage in self._stages)])
+        return f"<Engine {self.namespace}: {tiers}>"
+
+    # ---- Invalidation
+
+    def invalidate(
+        self,
+        *,
+        tags: Iterable[str] | str | None = None,
+        function: Callable[..., Any] | None = None,
+        namespace: str | None = None,
+    ) -> Outcome:
+        """Make a miss of all entries that have something in common, in every tier.
+
+        Loads that began before it store nothing. Give exactly one of:
+
+        Args:
+            tags: a tag or several.
+            function: a cached function: all of its results.
+            namespace: everything under a namespace.
+
+        Example:
+            >>> with Engine(database=False) as mill:
+            ...     mill.invalidate(tags="user:7").done
+            True
+        """
+        outcome: Outcome = drive(self._invalidation(tags, function, namespace))
+        return outcome
+
+    async def ainvalidate(
+        self,
+        *,
+        tags: Iterable[str] | str | None = None,
+        function: Callable[..., Any] | None = None,
+        namespace: str | None = None,
+    ) -> Outcome:
+        """The same in an event loop."""
+        outcome: Outcome = await adrive(self._invalidation(tags, function, namespace))
+        return outcome
+
+    def _invalidation(
+        self,
+        tags: Iterable[str] | str | None,
+        function: Any,
+        namespace: str | None,
+    ) -> Steps:
+        given = [way for way in (tags, function, namespace) if way is not None]
+        if len(given) != 1:
+            raise OptionTypeError("invalidate: give exactly one of tags=, function=, namespace=")
+        if tags is not None:
+            texts = options.tags(tags)
+            every = (texts,) if isinstance(texts, str) else texts
+            return spread(
+                self._stages,
+                "bump",
+                names.tags(every),
+                lambda: sum(cache.invalidate(tags=every) for cache in self._memories()),
+            )
+        if function is not None:
+            return self._clearing(function)
+        return spread(
+            self._stages,
+            "bump",
+            [_engine.generation_name("n", str(namespace))],
+            lambda: self._drop_namespace(str(namespace)),
+        )
+
+    def _clearing(self, function: Any) -> Steps:
+        from millpond.cache.shared import flow_of
+
+        if not isinstance(function, _engine.Function):
+            raise OptionTypeError(f"function={function!r}: give a function behind with_cache")
+        flow = flow_of(function)
+
+        def here() -> int:
+            removed = function.cache_info().currsize
+            function._drop_entries()
+            return removed
+
+        stages: Sequence[Stage] = () if flow is None else flow.stages
+        generations = [] if flow is None else [flow.name.generations[1]]
+        return spread(stages, "bump", generations, here)
+
+    def _drop_namespace(self, namespace: str) -> int:
+        wanted = _engine.generation_name("n", namespace)
+        removed = 0
+        for function in self._holdings.functions(wanted):
+            removed += function.cache_info().currsize
+            function._drop_entries()
+        return removed
+
+    def _drop(self, op: str, what: list[str]) -> None:
+        if op == "bump":
+            self._holdings.drop(what, ())
+        else:
+            self._holdings.drop((), what)
+
+    def _memories(self) -> list[Cache]:
+        return list({self._cache, *self._holdings.caches()})
+
+    def erase(
+        self, *, tag: str | None = None, tenant: str | None = None, owner: str | None = None
+    ) -> dict[str, int]:
+        """Remove the bytes of all entries that carry a tag, from memory and from every tier.
+
+        Where `invalidate` makes entries unreadable, this goes through the namespaces of this
+        Engine's functions and deletes them; it takes as long as reading all of it.
+
+        Args:
+            tag: a tag.
+            tenant, owner: short for tag="tenant:…" and tag="owner:…".
+
+        Returns:
+            How many entries were removed, by tier.
+
+        Raises:
+            TierError: a tier could not be gone through; ask again when it is back.
+        """
+        given = {"tag": tag, "tenant": tenant, "owner": owner}
+        chosen = [(way, text) for way, text in given.items() if text is not None]
+        if len(chosen) != 1:
+            raise OptionTypeError("erase: give exactly one of tag=, tenant=, owner=")
+        [(way, text)] = chosen
+        full = text if way == "tag" else f"{way}:{text}"
+        memory = sum(cache.invalidate(tags=full) for cache in self._memories())
+        spaces = {names.quoted(self.namespace), *self._holdings.namespace_texts()}
+        removed = inspection.erase(full, sorted(spaces), self._stages)
+        memory += sum(cache.invalidate(tags=full) for cache in self._memories())
+        return {"memory": memory, **removed}
+
+    async def aerase(
+        self, *, tag: str | None = None, tenant: str | None = None, owner: str | None = None
+    ) -> dict[str, int]:
+        """The same beside an event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.erase, tag=tag, tenant=tenant, owner=owner)
+
+    # ---- Statistics
+
+    def stats(self) -> dict[str, Any]:
+        """What memory and each tier has done.
+
+        Returns:
+            "memory": a CacheInfo; and for each tier by its name, a dict.
+        """
+        found: dict[str, Any] = {"memory": self._cache.stats()}
+        for stage in self._stages:
+            found[stage.tier.name] = stage.monitor.snapshot()
+            found[stage.tier.name]["pending"] = len(stage.journal)
+            if stage in self._coherence:
+                found[stage.tier.name]["coherence"] = self._coherence[stage].stats()
+            if stage.keeper is not None:
+                found[stage.tier.name]["leases"] = stage.keeper.stats()
+        return found
+
+    # ---- Functions
+
+    def attach(self, function: Any) -> None:
+        """Give a function behind `with_cache` the tiers of this Engine.
+
+        Raises:
+            ConfigurationError: its name may be another program's too.
+        """
+        self._wiring.attach(function)
+
+    def _returned(self, stage: Stage, deadline: Deadline) -> None:
+        """A tier that was out answers again: callers are let through when this returns."""
+        replay_directly(stage, deadline)
+        if self._listening and stage in self._coherence:
+            self._coherence[stage].begin()
+
+
+def _cache(cache: Cache | None, max_bytes: int | str | None) -> Cache:
+    if cache is None:
+        return Cache(max_bytes=max_bytes)
+    return decorator.checked_cache(cache)
+
+
+def _stage(tier: Tier) -> Stage:
+    ttl = _DEFAULT_TTL.get(tier.name, _OTHER_TTL)
+    stage = Stage(tier, _engine.TierMonitor(tier.name), default_ttl=ttl)
+    if isinstance(tier, Leases):
+        stage.keeper = Keeper(stage, tier)
+    return stage
+
+
+def _decorator_of(home: Registry) -> Any:
+    def with_cache(function: Any = None, /, **given: Any) -> Any:
+        """`millpond.with_cache`, with the tiers of this Engine."""
+        return decorator.decorate(function, decorator.filled(given), home)
+
+    return with_cache
+
+
+# ---- The Engine of mp.with_cache
+
+_default: Engine | None = None
+
+
+def configure(**given: Any) -> Engine:
+    """Give tiers to all functions of `mp.with_cache`, also to those that are decorated already.
+
+    Takes what `Engine` takes. Functions whose names may be another program's too stay in memory.
+    """
+    global _default
+    engine = Engine(cache=default_cache(), **given)
+
+    def attach(function: Any) -> None:
+        if function._is_per_instance():
+            return
+        try:
+            engine.attach(function)
+        except ConfigurationError as error:
+            _log.warning("stays in memory: %s", error)
+
+    registry.default.attach_with(attach)
+    _default = engine
+    return engine
