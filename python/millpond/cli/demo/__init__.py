@@ -16,6 +16,7 @@ from millpond.errors import missing_extra
 __all__ = ["add_arguments", "run"]
 
 EXTRA_PACKAGES = {"openai": "openai", "rich": "rich", "genai_prices": "genai-prices"}
+SHARING_EXTRAS = {"redis": "redis", "msgspec": "typed"}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,6 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     for module, package in EXTRA_PACKAGES.items():
         if find_spec(module) is None:
             raise missing_extra("millpond demo", package, "demo")
+    settings = read(arguments)
+    if settings.shares:
+        for package, extra in SHARING_EXTRAS.items():
+            if find_spec(package) is None:
+                raise missing_extra("millpond demo --redis", package, extra)
     from millpond.cli.demo.session import run_demo
 
-    return run_demo(read(arguments))
+    return run_demo(settings)

@@ -21,20 +21,32 @@ from rich.table import Table
 from rich.text import Text
 
 from millpond.cli.demo.report import Report
-from millpond.cli.demo.text import dollars, duration, faster, percent, report_lines
+from millpond.cli.demo.sharing import Sharing
+from millpond.cli.demo.text import (
+    dollars,
+    duration,
+    faster,
+    percent,
+    redis_state,
+    report_lines,
+)
 
 MIN_WIDTH, MIN_HEIGHT = 70, 18
 FINISH_HEIGHT = 32
+SHARING_HEIGHT = (
+    12  # What several workers add to the last figures and the report, beside a row each.
+)
 LEVELS = " ▁▂▃▄▅▆▇█"
 ASCII_LEVELS = " .:-=+*%#"
 FRAME = "grey50"
-HIT, COALESCED, PAID, FAILED = "green", "cyan", "yellow", "red"
+HIT, COALESCED, PAID, FAILED, SHARED = "green", "cyan", "yellow", "red", "blue"
 
 
 def draw(report: Report, *, width: int, height: int, ascii_only: bool = False) -> RenderableType:
     """Return the screen for `report`, `width` by `height` cells.
 
-    Below 17 rows, the list of questions is left out.
+    Below 17 rows, the list of questions is left out. With a height of 0 the picture is as high as
+    it has to be without that list.
     """
     left = width // 2
     right = width - left
@@ -50,10 +62,59 @@ def draw(report: Report, *, width: int, height: int, ascii_only: bool = False) -
         ),
     ]
     rows = height - 16  # What the other parts and this panel's own frame leave.
+    if report.sharing is not None:
+        count = len(report.sharing.workers)
+        lines = count + 2 if height == 0 else min(count + 2, rows)
+        if lines >= 1:
+            workers = _workers(report.sharing, lines, width - 4, ascii_only)
+            parts.append(_panel("workers", workers, width))
+            rows -= lines + 2
     if rows >= 1:
         parts.append(_panel("asked most", _top(report, rows, ascii_only), width))
     parts.append(_foot(report, width, ascii_only))
     return Group(*parts)
+
+
+def _workers(sharing: Sharing, lines: int, width: int, ascii_only: bool) -> RenderableType:
+    """Return what the workers do and, in the last of so many lines, how Redis is."""
+    grid = Table(box=None, expand=True, padding=(0, 1), pad_edge=False, show_edge=False)
+    grid.add_column("", no_wrap=True, header_style="dim")
+    for name in ("calls", "from memory", "from Redis", "paid"):
+        grid.add_column(name, justify="right", header_style="dim", no_wrap=True)
+    room = max(8, width - 50)
+    grid.add_column("", width=room, no_wrap=True)
+    for number, worker in enumerate(sharing.workers[: max(0, lines - 2)], start=1):
+        hits = worker.memory_hits + worker.redis_hits
+        whole = max(1, hits + worker.paid)
+        parts = [
+            (worker.memory_hits / whole, HIT),
+            (worker.redis_hits / whole, SHARED),
+            (worker.paid / whole, PAID),
+        ]
+        grid.add_row(
+            f"worker {number}",
+            f"{worker.calls:,}",
+            Text(f"{worker.memory_hits:,}", style=HIT),
+            Text(f"{worker.redis_hits:,}", style=SHARED),
+            Text(f"{worker.paid:,}", style=PAID),
+            _bar(parts, room, ascii_only),
+        )
+    state = redis_state(sharing)
+    good = sharing.up and all(worker.state == "closed" for worker in sharing.workers)
+    left = Text.assemble("Redis ", (state, f"bold {HIT if good else FAILED}"))
+    ends = _ends(left, _last_outage(sharing))
+    return ends if lines < 3 else Group(grid, ends)
+
+
+def _last_outage(sharing: Sharing) -> Text:
+    outage = sharing.outage
+    if outage is None:
+        return Text("")
+    if not sharing.up:
+        return Text(f"since {outage.killed:.0f} s", style=FAILED)
+    if outage.back is None:
+        return Text("started again", style="dim")
+    return Text(f"used again {duration(outage.back)} after it was started", style="dim")
 
 
 def _overflow(ascii_only: bool) -> Literal["crop", "ellipsis"]:
@@ -160,16 +221,32 @@ def _ends(left: Text, right: Text) -> Table:
 
 
 def _timeline(report: Report, width: int, ascii_only: bool) -> Group:
-    """Return the share of avoided calls over time, two cells high, and its axis."""
+    """Return the share of avoided calls over time, two cells high, and its axis.
+
+    Red is the time in which Redis was out.
+    """
     shares = resample(report.timeline, width)
-    upper, lower = Text(style=HIT), Text(style=HIT)
-    for share in shares:
+    upper, lower = Text(), Text()
+    out = _out(report)
+    for column, share in enumerate(shares):
         top, bottom = _column(share, ascii_only)
-        upper.append(top)
-        lower.append(bottom)
+        style = FAILED if out[0] <= (column + 0.5) / width < out[1] else HIT
+        upper.append(top, style=style)
+        lower.append(bottom, style=style)
     planned = f"{report.setting.planned_seconds:.0f} s"
     axis = Text("0 s".ljust(max(4, width - len(planned))) + planned, style="dim")
     return Group(upper, lower, axis)
+
+
+def _out(report: Report) -> tuple[float, float]:
+    """Return when Redis was out, from and to, in shares of the planned time."""
+    outage = None if report.sharing is None else report.sharing.outage
+    if outage is None:
+        return 2.0, 2.0
+    planned = report.setting.planned_seconds
+    if outage.started is None or outage.back is None:
+        return outage.killed / planned, 2.0
+    return outage.killed / planned, (outage.started + outage.back) / planned
 
 
 def _column(share: float | None, ascii_only: bool) -> tuple[str, str]:
@@ -259,7 +336,8 @@ class LiveView:
 
     def finish(self, report: Report) -> None:
         """Leave the report behind, below the last figures where both fit on the screen."""
-        if self._console.height >= FINISH_HEIGHT:
+        rows = 0 if report.sharing is None else len(report.sharing.workers) + SHARING_HEIGHT
+        if self._console.height >= FINISH_HEIGHT + rows:
             self._console.print(self._draw(report, height=0))
             self._console.print()
         for line in report_lines(report, width=min(100, self._console.width)):

@@ -13,6 +13,7 @@ from heapq import nsmallest
 
 from millpond.cli.demo.answer import Answer
 from millpond.cli.demo.histogram import Histogram
+from millpond.cli.demo.sharing import Sharing
 
 TIMELINE_BINS = 240
 MAX_QUESTIONS = 20_000  # Counted at once; beyond it the rarest half is forgotten.
@@ -66,7 +67,7 @@ class Report:
     Rates are shares of the answered calls, latencies seconds, dollars None where a price is
     unknown. `hit_p50` is the median of the hits alone. `timeline` holds the share of avoided calls
     for each part of the planned time, None for a part without an answer. `engine` is the cache's
-    own statistics.
+    own statistics; `sharing` is what there is to say of several processes.
     """
 
     setting: Setting
@@ -92,6 +93,7 @@ class Report:
     top: tuple[QuestionCount, ...]
     timeline: tuple[float | None, ...]
     engine: Mapping[str, float]
+    sharing: Sharing | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the report as plain JSON values, without what is only for drawing."""
@@ -101,6 +103,8 @@ class Report:
         values["without_cache"]["basis"] = WITHOUT_CACHE_BASIS
         values["engine"] = dict(self.engine)
         del values["timeline"]
+        if self.sharing is None:
+            del values["sharing"]
         return values
 
 
@@ -180,6 +184,11 @@ class Tally:
         self._failed += 1
         self._last_error = f"{type(error).__name__}: {error}"[:300]
 
+    def set_failed(self, count: int, last_error: str | None) -> None:
+        """Take the failed calls as somebody else has counted them."""
+        self._failed = count
+        self._last_error = last_error
+
     def report(
         self,
         *,
@@ -188,6 +197,7 @@ class Tally:
         unfinished: int = 0,
         engine: Mapping[str, float] | None = None,
         top: int = 10,
+        sharing: Sharing | None = None,
     ) -> Report:
         """Return the figures so far.
 
@@ -197,6 +207,7 @@ class Tally:
             unfinished: Calls that were still open when it ended.
             engine: The cache's own statistics.
             top: How many questions to list.
+            sharing: What there is to say of several processes.
         """
         hits = self._outcomes[Outcome.HIT]
         coalesced = self._outcomes[Outcome.COALESCED]
@@ -225,6 +236,7 @@ class Tally:
             top=self._top(top),
             timeline=tuple(avoided / seen if seen else None for seen, avoided in self._bins),
             engine=engine or {},
+            sharing=sharing,
         )
 
     def _count_question(self, question: str, *, paid: bool) -> None:

@@ -1,15 +1,16 @@
-"""Carries a workload out: makes its calls when they are due, counts them, keeps the view fresh."""
+"""Carries a workload out: makes its calls when they are due, and counts them."""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import Event, Future, Task
-from collections.abc import Coroutine, Mapping
+from asyncio import Event, Task
+from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Any
+from typing import NamedTuple
 
 from millpond.cli.demo.answer import Answer
+from millpond.cli.demo.course import Course
 from millpond.cli.demo.report import Outcome, Report, Setting, Tally
 from millpond.cli.demo.service import CURRENT_CALL, Ask
 from millpond.cli.demo.traffic import Workload
@@ -32,8 +33,18 @@ ENGINE_FIGURES = (
 )
 
 
-class Run:
-    """One run of a workload.
+class Lane(NamedTuple):
+    """Which calls of a workload one process makes: each `of`-th, from `number` on."""
+
+    number: int = 0
+    of: int = 1
+
+
+EVERY_CALL = Lane()
+
+
+class Run(Course):
+    """One run of a workload in this process.
 
     Args:
         setting: What the report says was run.
@@ -42,6 +53,9 @@ class Run:
         view: What shows the figures while it runs.
         stop: Ends the run early, with its report.
         budget: Dollars after which it ends; None for no limit.
+        tally: What counts the calls.
+        lane: Which of the calls are made here.
+        start: When it begins, on `time.perf_counter`; None is when `to_end` is called.
     """
 
     def __init__(
@@ -53,85 +67,26 @@ class Run:
         *,
         stop: Event,
         budget: float | None = None,
+        tally: Tally | None = None,
+        lane: Lane = EVERY_CALL,
+        start: float | None = None,
     ) -> None:
-        self._setting = setting
+        super().__init__(setting, view, stop=stop, start=start)
         self._workload = workload
         self._ask = ask
-        self._view = view
-        self._stop = stop
         self._budget = budget
-        self._tally = Tally(setting)
+        self._tally = tally or Tally(setting)
+        self._lane = lane
         self._open: set[Task[None]] = set()
-        self._start = 0.0
-        self._verdict: Future[str] = asyncio.get_running_loop().create_future()
 
-    async def to_end(self, *watches: Coroutine[Any, Any, str]) -> Report:
-        """Run until the traffic or the time ends, or something ends it early.
-
-        Args:
-            watches: Further reasons to end: the first that returns gives the reason, one that
-                raises ends the run with its exception.
-
-        Raises:
-            CommandError: No call succeeds.
-        """
-        self._start = perf_counter()
-        helpers = [
-            self._helper(each)
-            for each in (self._work(), self._redraw(), self._watch_stop(), *watches)
-        ]
-        try:
-            self._view.start()
-            await asyncio.wait({self._verdict}, timeout=self._setting.planned_seconds)
-            ended = self._verdict.result() if self._verdict.done() else "time"
-            elapsed = perf_counter() - self._start
-        finally:
-            unfinished = len(self._open)
-            await self._cancel({*helpers, *self._open})
-            self._view.stop()
-        return self._report(elapsed=elapsed, ended=ended, unfinished=unfinished)
-
-    async def _cancel(self, tasks: set[Task[Any]]) -> None:
-        """End tasks and wait until they have ended."""
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-    def _helper(self, work: Coroutine[Any, Any, str]) -> Task[str]:
-        """Start a task whose result or exception ends the run."""
-        task = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(self._conclude)
-        return task
-
-    def _conclude(self, task: Task[str]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            self._end(task.result())
-        else:
-            self._fail(error)
-
-    def _end(self, reason: str) -> None:
-        if not self._verdict.done():
-            self._verdict.set_result(reason)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._verdict.done():
-            self._verdict.set_exception(error)
-
-    async def _watch_stop(self) -> str:
-        await self._stop.wait()
-        return "interrupted"
-
-    async def _redraw(self) -> str:
-        while True:
-            await asyncio.sleep(self._view.interval)
-            self._view.update(self._report(elapsed=perf_counter() - self._start))
+    def _open_work(self) -> set[Task[None]]:
+        return self._open
 
     async def _work(self) -> str:
         """Make every call when it is due, then wait for those still open."""
         for number, call in enumerate(self._workload.plan):
+            if number % self._lane.of != self._lane.number:
+                continue
             await asyncio.sleep(max(0.0, self._start + call.at - perf_counter()))
             while len(self._open) >= MAX_OPEN_TASKS:
                 await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
+    from millpond.cache._types import WithCache
+
+NAMESPACE = "millpond-demo"  # What the entries begin with where several processes share them.
 MAX_OPEN_CALLS = 256  # Connections to the provider at once; further loads wait their turn.
 REAL_INSTRUCTIONS = "You answer on the help line of a flour mill. Answer in two sentences."
 REAL_COMPLETION_LIMIT = 200
@@ -41,8 +44,19 @@ def cost_of(answer: Answer) -> float:
     return answer.dollars or 0.0
 
 
-def make_ask(client: AsyncOpenAI, workload: Workload, *, model: str, pricer: Pricer) -> Ask:
-    """Return the service's function, calling the local provider through `client`."""
+def make_ask(
+    client: AsyncOpenAI,
+    workload: Workload,
+    *,
+    model: str,
+    pricer: Pricer,
+    with_cache: WithCache | None = None,
+) -> Ask:
+    """Return the service's function, calling the local provider through `client`.
+
+    Args:
+        with_cache: That of an Engine; None for `mp.with_cache`.
+    """
 
     async def complete(question: str) -> ChatCompletion:
         shape = workload.shape(question)
@@ -55,7 +69,7 @@ def make_ask(client: AsyncOpenAI, workload: Workload, *, model: str, pricer: Pri
             extra_headers=headers,
         )
 
-    return _cached(complete, pricer)
+    return _cached(complete, pricer, with_cache)
 
 
 def make_real_ask(client: AsyncOpenAI, *, model: str, pricer: Pricer) -> Ask:
@@ -74,12 +88,16 @@ def make_real_ask(client: AsyncOpenAI, *, model: str, pricer: Pricer) -> Ask:
     return _cached(complete, pricer)
 
 
-def _cached(complete: Callable[[str], Awaitable[ChatCompletion]], pricer: Pricer) -> Ask:
+def _cached(
+    complete: Callable[[str], Awaitable[ChatCompletion]],
+    pricer: Pricer,
+    with_cache: WithCache | None = None,
+) -> Ask:
     import millpond as mp
 
     open_calls = asyncio.Semaphore(MAX_OPEN_CALLS)
 
-    @mp.with_cache(ttl="10m", cost=cost_of)
+    @(with_cache or mp.with_cache)(ttl="10m", cost=cost_of, namespace=NAMESPACE)
     async def ask(question: str) -> Answer:
         """Answer a question; equal ones within ten minutes are paid once."""
         async with open_calls:

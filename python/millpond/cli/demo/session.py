@@ -68,6 +68,8 @@ def _check(settings: Settings) -> None:
                 "--model", settings.model, f"one that the local provider plays: {', '.join(MODELS)}"
             )
         return
+    if settings.shares:
+        raise CommandError("--real calls from one process; leave --redis and --workers away")
     if settings.trace is not None:
         raise CommandError("--real asks the demo's own questions; leave --trace away")
     if not os.environ.get("OPENAI_API_KEY"):
@@ -86,6 +88,10 @@ async def _run(settings: Settings, workload: Workload, view: View) -> Report:
     with interrupts_set(stop):
         if settings.real:
             return await _run_real(settings, workload, view, stop)
+        if settings.shares:
+            from millpond.cli.demo.fleet import run_shared
+
+            return await run_shared(settings, workload, view, stop)
         return await _run_local(settings, workload, view, stop)
 
 
@@ -104,9 +110,9 @@ async def _run_local(
         ) as client:
             ask = make_ask(client, workload, model=settings.model, pricer=pricer)
             about = f"a local process, sped up {speed:.3g} times"
-            setting = _setting(settings, workload, about, speed)
+            setting = make_setting(settings, workload, about, speed)
             run = Run(setting, workload, ask, view, stop=stop)
-            return await run.to_end(_provider_death(provider))
+            return await run.to_end(provider_death(provider))
 
 
 async def _run_real(
@@ -123,17 +129,23 @@ async def _run_real(
                 file=sys.stderr,
             )
         ask = make_real_ask(client, model=settings.model, pricer=pricer)
-        setting = _setting(settings, workload, f"the real API at {client.base_url}", 1.0)
+        setting = make_setting(settings, workload, f"the real API at {client.base_url}", 1.0)
         budget = settings.budget if pricer.known else None
         return await Run(setting, workload, ask, view, stop=stop, budget=budget).to_end()
 
 
-async def _provider_death(provider: LocalProvider) -> str:
+async def provider_death(provider: LocalProvider) -> str:
+    """Wait until the provider ends, which ends the run.
+
+    Raises:
+        CommandError: It has ended.
+    """
     code = await provider.died()
     raise CommandError(f"the local provider ended in the middle of the run, exit code {code}")
 
 
-def _setting(settings: Settings, workload: Workload, provider: str, speed: float) -> Setting:
+def make_setting(settings: Settings, workload: Workload, provider: str, speed: float) -> Setting:
+    """Return what the report says was run."""
     return Setting(
         planned_seconds=settings.seconds,
         kind=workload.kind,

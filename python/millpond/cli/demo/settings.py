@@ -13,12 +13,17 @@ DEFAULT_RATE = 40.0  # Calls a second of the demo's own traffic.
 TRACE_RATE = 100.0  # Calls a second at most when a trace is replayed.
 REAL_RATE = 1.0  # Calls a second to a provider that costs money.
 DEFAULT_SPEED = 4.0  # Times faster than in life, in a run of a minute.
+DEFAULT_WORKERS = 4
+MAX_WORKERS = 64
 DEFAULT_MODEL = "gpt-4.1-mini"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options as given; None where the default depends on others."""
+    """The options as given; None where the default depends on others.
+
+    `redis` is "" for a redis-server of the demo's own.
+    """
 
     seconds: float
     seed: int
@@ -32,6 +37,13 @@ class Settings:
     progress: bool
     plain: bool
     svg: Path | None
+    redis: str | None = None
+    workers: int | None = None
+
+    @property
+    def shares(self) -> bool:
+        """Whether several processes share a Redis."""
+        return self.redis is not None or self.workers is not None
 
     @property
     def call_rate(self) -> float:
@@ -75,6 +87,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="replay a trace: .csv (time, prompt tokens, completion tokens) or .jsonl (timestamp, "
         "input_length, output_length, hash_ids), also gzipped",
     )
+    add(
+        "--redis",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="several processes share a Redis: that of the URL, else one that the demo starts, "
+        "kills and starts again",
+    )
+    add(
+        "--workers",
+        type=_whole("workers", 1, MAX_WORKERS),
+        metavar="N",
+        help=f"how many processes share it (default {DEFAULT_WORKERS}); implies --redis",
+    )
     add("--json", action="store_true", help="print one JSON report at the end, nothing else")
     add("--progress", action="store_true", help="with --json: progress lines on standard error")
     add("--plain", action="store_true", help="lines of text even on a terminal")
@@ -115,7 +141,20 @@ def read(arguments: argparse.Namespace) -> Settings:
         progress=arguments.progress,
         plain=arguments.plain,
         svg=arguments.svg,
+        redis=arguments.redis,
+        workers=arguments.workers,
     )
+
+
+def _whole(unit: str, low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `low` to `high`, for argparse."""
+
+    def read_whole(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: allowed are {low} to {high} {unit}")
+        return int(text)
+
+    return read_whole
 
 
 def _number(unit: str, low: float, high: float) -> Callable[[str], float]:

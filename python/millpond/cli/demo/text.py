@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TextIO
 
 from millpond.cli.demo.report import WITHOUT_CACHE_BASIS, Quantiles, Report
+from millpond.cli.demo.sharing import Once, Outage, Sharing
 
 UNKNOWN = "unknown"
 
@@ -56,13 +57,26 @@ def faster(report: Report, name: str) -> str:
 
 def progress_line(report: Report) -> str:
     """Return one line about where the run stands."""
+    sharing = report.sharing
+    redis = "" if sharing is None else f"; Redis {redis_state(sharing)}"
     return (
         f"{report.elapsed_seconds:6.1f} s  {report.calls:,} calls: {report.hits:,} hits "
         f"({percent(report.hit_rate)}), {report.coalesced:,} coalesced, {report.misses:,} paid, "
         f"{report.failed:,} failed; p50 {duration(report.with_cache.p50)} "
         f"(without {duration(report.without_cache.p50)}); spent {dollars(report.dollars_spent)}, "
-        f"saved {dollars(report.dollars_saved)}"
+        f"saved {dollars(report.dollars_saved)}{redis}"
     )
+
+
+def redis_state(sharing: Sharing) -> str:
+    """Tell in a few words whether Redis is there, and how many workers use it."""
+    using = sum(worker.state == "closed" for worker in sharing.workers)
+    if not sharing.up:
+        return "is killed"
+    count = len(sharing.workers)
+    if using < count:
+        return f"serves {using} of {count} workers"
+    return "serves its worker" if count == 1 else f"serves all {count} workers"
 
 
 def report_lines(report: Report, *, width: int = 100) -> Iterator[str]:
@@ -107,11 +121,66 @@ def _report_rows(report: Report) -> Iterator[tuple[str, str]]:
         )
     if report.failed:
         yield "last error", report.last_error or "unknown"
+    if report.sharing is not None:
+        yield from _sharing_rows(report.sharing)
     yield "with the cache", f"{_quantiles(report.with_cache)}; a hit {duration(report.hit_p50)}"
     yield "without it", f"{_quantiles(report.without_cache)} ({WITHOUT_CACHE_BASIS})"
     yield "money", _money(report)
     yield "traffic", " ".join(setting.notes)
     yield "provider", setting.provider
+
+
+def _sharing_rows(sharing: Sharing) -> Iterator[tuple[str, str]]:
+    count = len(sharing.workers)
+    yield (
+        "hits by tier",
+        f"{sharing.memory_hits:,} from the memory of the worker itself, {sharing.redis_hits:,} "
+        f"from Redis: another of the {count} workers had paid, or was about to"
+        if count > 1
+        else f"{sharing.memory_hits:,} from memory, {sharing.redis_hits:,} from Redis",
+    )
+    yield "paid once", _paid_once(sharing.once)
+    if sharing.outage is not None:
+        yield "outage", _outage(sharing.outage)
+        yield "lost", _lost(sharing.outage)
+    yield "redis", sharing.redis
+
+
+def _paid_once(once: Once) -> str:
+    again = once.outage + once.together + once.other
+    if again == 0:
+        return f"each of {once.questions:,} questions, by all workers together"
+    reasons = {
+        "because Redis was out": once.outage,
+        "by workers that asked in the same moment": once.together,
+        "for other reasons": once.other,
+    }
+    told = ", ".join(f"{number:,} {why}" for why, number in reasons.items() if number)
+    return f"{once.questions:,} questions, by all workers together; paid again: {told}"
+
+
+def _outage(outage: Outage) -> str:
+    text = f"Redis was killed after {outage.killed:.1f} s"
+    if outage.started is None:
+        text += " and not started again before the end"
+    else:
+        text += f" and started again after {outage.started:.1f} s"
+        if outage.back is not None:
+            text += f"; all workers used it again {duration(outage.back)} later"
+    text += f". Meanwhile {outage.calls:,} calls, {outage.hits:,} of them hits"
+    text += f", {outage.failed:,} failed" if outage.failed else ", none failed"
+    if outage.overhead is not None:
+        text += f"; the slowest paid one took {duration(outage.overhead)} longer than the provider"
+    return text
+
+
+def _lost(outage: Outage) -> str:
+    before, after = outage.entries
+    if after is None:
+        return f"unknown: Redis held {before:,} answers before it was killed"
+    lost = max(0, before - after)
+    said = "nothing" if lost == 0 else f"{lost:,} answers"
+    return f"{said}: Redis held {before:,} answers when it was killed, {after:,} when it was back"
 
 
 def _quantiles(quantiles: Quantiles) -> str:
