@@ -39,7 +39,11 @@ def shown(default: Any) -> str:
 
 @pytest.mark.parametrize(
     ("page", "function", "undocumented"),
-    [("decorate.md", mp.with_cache, {"function"}), ("cache.md", mp.Cache, {"clock"})],
+    [
+        ("decorate.md", mp.with_cache, {"function"}),
+        ("cache.md", mp.Cache, {"clock"}),
+        ("tiers.md", mp.Engine, set()),
+    ],
 )
 def test_the_table_of_options_has_each_with_its_default(
     page: str, function: Any, undocumented: set[str]
@@ -82,10 +86,14 @@ def test_each_statistic_and_each_reason_of_a_miss_is_told() -> None:
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs/design").glob("*.md")))
 def test_the_tests_that_a_design_page_names_exist(page: str) -> None:
     text = (ROOT / "docs/design" / page).read_text(encoding="utf-8")
-    sources = [*(ROOT / "tests").rglob("*_test.cpp"), *(ROOT / "tests/python").rglob("test_*.py")]
-    there = {path.name for path in sources}
+    sources = [
+        *(ROOT / "tests").rglob("*_test.cpp"),
+        *(ROOT / "tests").rglob("test_*.py"),
+        *(ROOT / "python/millpond/testing").glob("*.py"),
+    ]
+    there = {path.name for path in sources} | {path.stem for path in sources}
     for path in sources:
         there.update(
-            re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+            re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
         )
     assert set(re.findall(r"\b(?:test_\w+|\w+_test\b)(?:\.\w+)?", text)) - there == set()

@@ -17,7 +17,9 @@ TOOLS = (
     "awk bash cat dirname env git grep head id ls make mkdir nproc readlink rm sed sh sort touch tr"
 )
 NOBODY = 65534
-NEEDED = re.findall(r"^PACKAGES := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+NEEDED = " ".join(
+    re.findall(r"^PACKAGES [:+]= (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+).split()
 PYTHONS = ["python3", "python3-dev", "python3-venv"]
 
 

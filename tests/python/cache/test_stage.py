@@ -1,0 +1,134 @@
+"""A tier behind its breaker: what starts the prober, and what a call is told."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from millpond import _engine
+from millpond.cache.stage import Budget, Stage
+from millpond.errors import LimitError, TierError
+from millpond.testing import ManualClock
+from millpond.tiers.base import Entry, Fetched
+
+
+class Scripted:
+    """A tier that does as it is told."""
+
+    name = "scripted"
+    shared = False
+    timeout = 1.0
+    max_ttl = 60.0
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.seconds = 0.0
+        self.error: BaseException | None = None
+
+    def _do(self) -> None:
+        self.clock.advance(self.seconds)
+        if self.error is not None:
+            raise self.error
+
+    def fetch(self, _keys: Any, _names: Any, _deadline: Any) -> Fetched:
+        self._do()
+        return Fetched([], [], [])
+
+    def store(self, entries: Any, _deadline: Any) -> list[bool]:
+        self._do()
+        return [True for _ in entries]
+
+    def write(self, _entries: Any, _deadline: Any) -> None:
+        self._do()
+
+    def incr(self, _key: str, _amount: int, _ttl: Any, _deadline: Any) -> int:
+        self._do()
+        return 1
+
+
+@pytest.fixture
+def tier() -> Scripted:
+    return Scripted(ManualClock())
+
+
+@pytest.fixture
+def stage(tier: Scripted) -> Stage:
+    monitor = _engine.TierMonitor("scripted", clock=tier.clock, seed=1)
+    made = Stage(tier, monitor, default_ttl=10)  # type: ignore[arg-type]
+    made.opened = lambda: opened.append(made)
+    opened.clear()
+    return made
+
+
+opened: list[Stage] = []
+
+
+def fetch(stage: Stage) -> Any:
+    return stage.ask(Budget(1.0), "fetch", [], [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [(0.5, None), (0.0, TierError("gone", tier="scripted")), (0.0, RuntimeError("a bug"))],
+    ids=["slow", "failing", "foreign"],
+)
+def test_a_tier_that_is_found_out_is_probed(
+    stage: Stage,
+    tier: Scripted,
+    seconds: float,
+    error: Exception | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tier.seconds, tier.error = seconds, error
+    with caplog.at_level(logging.WARNING):
+        for _ in range(10):
+            fetch(stage)
+    assert stage.is_out()
+    assert opened == [stage]
+    assert caplog.text.count("is out") == 1
+    assert fetch(stage) is None
+
+
+def test_a_tier_that_is_full_is_probed_and_read_meanwhile(stage: Stage, tier: Scripted) -> None:
+    tier.error = TierError("no room", tier="scripted", kind="full")
+    entries = [Entry("k", b"data", 1.0)]
+    for _ in range(10):
+        stage.ask(Budget(1.0), "store", entries)
+    assert opened == [stage]
+    tier.error = None
+    assert fetch(stage) == Fetched([], [], [])
+    assert stage.ask(Budget(1.0), "store", entries) is None
+
+
+def test_no_answer_is_an_answer(stage: Stage) -> None:
+    assert stage.ask(Budget(1.0), "write", [Entry("k", b"data", 1.0)]) is True
+
+
+def test_without_budget_nothing_is_asked(stage: Stage) -> None:
+    assert stage.ask(Budget(0.0), "fetch", [], []) is None
+    assert stage.ask(Budget(0.0), "store", []) is None
+    snapshot = stage.monitor.snapshot()
+    assert snapshot["fills_dropped"] == 1
+    assert not any(one["calls"] for one in snapshot["operations"].values())
+
+
+@pytest.mark.parametrize("error", [TierError("gone"), LimitError("too much")])
+def test_who_asks_for_a_number_gets_it_or_the_error(
+    stage: Stage, tier: Scripted, error: Exception
+) -> None:
+    assert stage.ask(Budget(1.0), "incr", "k", 1, None) == 1
+    tier.error = error
+    with pytest.raises(type(error)):
+        stage.ask(Budget(1.0), "incr", "k", 1, None)
+    assert stage.monitor.snapshot()["in_flight"] == 0
+
+
+def test_ctrl_c_says_nothing_about_the_tier(stage: Stage, tier: Scripted) -> None:
+    tier.error = KeyboardInterrupt()
+    for _ in range(10):
+        with pytest.raises(KeyboardInterrupt):
+            fetch(stage)
+    assert not stage.is_out()
+    assert stage.monitor.snapshot()["in_flight"] == 0

@@ -1,0 +1,70 @@
+"""What the tests of the SQLite tier share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from millpond.io.deadline import Deadline
+from millpond.io.sqlite.schema import MICROS
+from millpond.tiers.base import Entry
+from millpond.tiers.sqlite import SQLiteTier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START = 1_700_000_000 * MICROS
+MEBIBYTE = 1 << 20
+
+
+class Clock:
+    """Microseconds that stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += round(seconds * MICROS)
+
+
+def soon(seconds: float = 5) -> Deadline:
+    return Deadline.after(seconds)
+
+
+def entry(key: str, data: bytes = b"data", ttl: float = 600, guard: int = 0) -> Entry:
+    return Entry(key, data, ttl, guard)
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def wal_of(tier: SQLiteTier) -> Path:
+    return tier.path.with_name(f"{tier.path.name}-wal")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def held_lock(tier: SQLiteTier) -> sqlite3.Connection:
+    """A connection of another program's, which has begun to write and does not end."""
+    connection = sqlite3.connect(tier.path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def fill(tier: SQLiteTier, count: int, size: int = 10_000) -> list[str]:
+    keys = [f"k{number:06}" for number in range(count)]
+    for start in range(0, count, 20):
+        tier.store([entry(key, os.urandom(size)) for key in keys[start : start + 20]], soon())
+    return keys

@@ -1,0 +1,94 @@
+"""What a process makes of pushes that come while it does something itself; no server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from millpond.errors import TierError
+from millpond.tiers.redis_watch import Watch
+
+PREFIX = b"~g:app:"
+ONE, TWO = "1" * 32, "2" * 32
+
+
+class Heard:
+    """The listener of a tier, and who is published to."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+        self.all = 0
+
+    def changed(self, names: Sequence[str], keys: Sequence[str]) -> None:
+        self.dropped += [*names, *keys]
+
+    def everything(self) -> None:
+        self.all += 1
+
+    def alive(self, seconds: float) -> None:
+        pass
+
+    def up(self, yes: bool) -> None:
+        pass
+
+    def heard(self, text: bytes) -> None:
+        pass
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def watch(heard: Heard) -> Iterator[Watch]:
+    def ask(*_: Any) -> Any:
+        pytest.fail("a server was asked")
+
+    watch = Watch(list, PREFIX, heard, 5.0, stamps=ask, guards=ask, channel=b"", published=heard)
+    watch.table.link_up()
+    yield watch
+    watch.close()
+
+
+def push(watch: Watch, *names: str) -> None:
+    watch.touched([PREFIX + name.encode() for name in names])
+
+
+def test_making_stamps_waits_for_no_server_when_a_push_comes(watch: Watch, heard: Heard) -> None:
+    with watch.making([ONE, TWO]) as made:
+        push(watch, ONE)
+        made.stamps = [10, 20]
+    assert made.touched == [ONE]
+    assert heard.dropped == []
+    # What may be another by now is not known; the other is.
+    assert watch.table.known([ONE, TWO]) == [None, 20]
+
+
+def test_what_was_made_here_and_touched_by_nobody_else_stays(watch: Watch, heard: Heard) -> None:
+    with watch.comparing([ONE, TWO], {ONE: 10, TWO: 20}) as present:
+        present([10, 21])
+    assert heard.dropped == [TWO]
+    assert watch.table.known([ONE, TWO]) == [10, None]
+
+
+def test_what_cannot_be_compared_is_dropped(watch: Watch, heard: Heard) -> None:
+    with watch.comparing([ONE], {ONE: 10}):
+        raise TierError("out", tier="redis")
+    assert heard.dropped == [ONE]
+    with pytest.raises(KeyboardInterrupt), watch.comparing([TWO], {TWO: 20}):
+        raise KeyboardInterrupt
+    assert heard.dropped == [ONE, TWO]
+
+
+def test_names_that_were_not_made_after_a_push_are_dropped(watch: Watch, heard: Heard) -> None:
+    def make() -> None:
+        with watch.making([ONE]):
+            push(watch, ONE)
+            raise TierError("out", tier="redis")
+
+    with pytest.raises(TierError):
+        make()
+    assert heard.dropped == [ONE]
