@@ -1,0 +1,74 @@
+"""Servers for the integration tests.
+
+`redis_server` and `postgres_server` are shared by the whole run: a test leaves them running, and
+finds them as others left them (`redis_url` is emptied before each test, `postgres_database` is
+fresh). A test that kills, freezes or configures its server starts its own: `own_redis`,
+`own_postgres`, or the classes of `servers.py` with options.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A redis-server for the whole run."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of the shared redis-server, emptied."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A redis-server for one test, which may do with it what it wants."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole run."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a fresh, empty database of the shared PostgreSQL."""
+    with postgres_server.database() as name:
+        yield name
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, postgres_database: str) -> str:
+    """The URL of a fresh, empty database of the shared PostgreSQL."""
+    return postgres_server.url_of(postgres_database)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for one test, which may do with it what it wants."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """A pgbouncer (transaction pooling) before the shared PostgreSQL."""
+    with PgBouncer(postgres_server) as server:
+        yield server

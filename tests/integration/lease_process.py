@@ -1,0 +1,109 @@
+"""A worker of test_leases.py: an Engine in a process of its own, told on stdin what to call.
+
+Each line is JSON: {"call": [keys]} answers with the value or the error of each; {"stats": true}
+with the counts. What its function does is steered through the same Redis: it notes each of its
+calls in the list "calls", and passes "gate:{key}" once something has been pushed there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import redis
+
+from millpond import Engine
+from millpond.tiers.redis import RedisTier
+
+_SECONDS = 60
+
+
+def patient(url: str, seconds: float = 10.0, connections: int = 100) -> Engine:
+    """An Engine whose calls give up on nothing, on a machine that is busy with other tests."""
+    tier = RedisTier(url, timeout=seconds, max_connections=connections)
+    return Engine(redis=tier, database=False, budget=2 * seconds).open()
+
+
+class Worker:
+    def __init__(self, url: str) -> None:
+        self.mill = patient(url)
+        self.client = redis.Redis.from_url(url)
+
+    def body(self, key: str) -> Any:
+        self.client.rpush("calls", f"{key} {os.getpid()}")
+        what = key.partition(":")[0]
+        if what != "plain":
+            self.client.blpop([f"gate:{key}"], _SECONDS)
+        if what == "raise":
+            raise LookupError(key)
+        return {"key": key, "by": os.getpid(), "keep": what != "refuse"}
+
+    def given(self) -> dict[str, Any]:
+        return {"namespace": "test", "condition": lambda value: value["keep"], "ttl": "10m"}
+
+
+def as_threads(worker: Worker) -> Any:
+    def load(key: str) -> Any:
+        return worker.body(key)
+
+    load.__qualname__ = "load"
+    function = worker.mill.with_cache(**worker.given())(load)
+
+    def one(key: str) -> Any:
+        try:
+            return function(key)
+        except LookupError as error:
+            return {"error": str(error)}
+
+    def call(keys: list[str]) -> list[Any]:
+        with ThreadPoolExecutor(len(keys)) as pool:
+            return list(pool.map(one, keys))
+
+    return call
+
+
+def as_tasks(worker: Worker) -> Any:
+    async def load(key: str) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(executor, worker.body, key)
+
+    executor = ThreadPoolExecutor(32)
+    load.__qualname__ = "load"
+    function = worker.mill.with_cache(**worker.given())(load)
+
+    async def one(key: str) -> Any:
+        try:
+            return await function(key)
+        except LookupError as error:
+            return {"error": str(error)}
+
+    def call(keys: list[str]) -> list[Any]:
+        async def main() -> list[Any]:
+            return list(await asyncio.gather(*(one(key) for key in keys)))
+
+        return runner.run(main())
+
+    runner = asyncio.Runner()
+    return call
+
+
+def main() -> None:
+    url, kind = sys.argv[1:]
+    worker = Worker(url)
+    call = {"threads": as_threads, "tasks": as_tasks}[kind](worker)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "call" in command:
+            answer = call(command["call"])
+        else:
+            stats = worker.mill.stats()["redis"]
+            answer = {"leases": stats["leases"], "fills_refused": stats["fills_refused"]}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""The way of a call through real tiers: two Engines on one Redis stand for two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from millpond import Engine, cache_control
+from tests.integration.redis_cluster import RedisCluster
+from tests.integration.redis_server import RedisServer
+
+
+class Sync:
+    """Functions and Engines as threads use them."""
+
+    def function(self, mill: Engine, body: Callable[..., Any], **given: Any) -> Any:
+        return mill.with_cache(namespace="test", **given)(body)
+
+    def call(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    def invalidate(self, mill: Engine, **given: Any) -> Any:
+        return mill.invalidate(**given)
+
+    def do(self, target: Any, method: str, *args: Any, **given: Any) -> Any:
+        return getattr(target, method)(*args, **given)
+
+
+class Async:
+    """The same in event loops; a loop a call, as short programs do."""
+
+    def function(self, mill: Engine, body: Callable[..., Any], **given: Any) -> Any:
+        async def run(x: Any) -> Any:
+            return body(x)
+
+        run.__qualname__ = body.__qualname__
+        return mill.with_cache(namespace="test", **given)(run)
+
+    def call(self, function: Any, *args: Any) -> Any:
+        async def main() -> Any:
+            return await function(*args)
+
+        return asyncio.run(main())
+
+    def invalidate(self, mill: Engine, **given: Any) -> Any:
+        return asyncio.run(mill.ainvalidate(**given))
+
+    def do(self, target: Any, method: str, *args: Any, **given: Any) -> Any:
+        prefix, _, rest = method.rpartition("cache_")
+        return asyncio.run(
+            getattr(target, f"{prefix}cache_a{rest}" if prefix or rest != method else f"a{method}")(
+                *args, **given
+            )
+        )
+
+
+@pytest.fixture(params=[Sync(), Async()], ids=["sync", "async"])
+def face(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=["redis", "sqlite", "postgresql"])
+def tier(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def mills(tier: str, request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Engine]]:
+    def engine() -> Engine:
+        if tier == "redis":
+            return Engine(redis=request.getfixturevalue("redis_url"), database=False)
+        if tier == "postgresql":
+            return Engine(database=request.getfixturevalue("postgres_url"))
+        return Engine(data_dir=str(request.getfixturevalue("tmp_path") / "data"))
+
+    with engine() as one, engine() as two:
+        yield one, two
+
+
+def soon(condition: Callable[[], bool]) -> None:
+    """What is told to another process arrives within milliseconds; CI's machines may be slow."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def settle(mills: tuple[Engine, Engine]) -> None:
+    """Wait until the second has been told all that the first did: what is told keeps its order."""
+
+    @mills[1].with_cache(namespace="test", key=lambda: "marker", tags=("marker",))
+    def marker() -> int:
+        return 1
+
+    soon(lambda: marker() == 1 and marker.cache_contains())
+    mills[0].invalidate(tags="marker")
+    soon(lambda: not marker.cache_contains())
+
+
+def counted() -> tuple[list[Any], Callable[[Any], Any]]:
+    calls: list[Any] = []
+
+    def body(x: Any) -> Any:
+        calls.append(x)
+        return {"value": x, "call": len(calls)}
+
+    return calls, body
+
+
+def test_a_value_is_computed_once_for_all(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body) for mill in mills)
+    assert face.call(first, 1) == {"value": 1, "call": 1}
+    settle(mills)  # That the generations were made is told too, once.
+    assert face.call(second, 1) == {"value": 1, "call": 1}
+    assert face.call(second, 1) == {"value": 1, "call": 1}
+    assert calls == [1]
+    info = second.cache_info()
+    assert info.hits_by_tier == {"memory": 1, tier: 1}
+    assert (info.hits, info.misses, info.loads) == (2, 0, 0)
+    assert first.cache_info()[:2] == (0, 1)
+
+
+def test_an_invalidated_tag_is_a_miss_in_the_tier(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body, tags=("user:{x}",)) for mill in mills)
+    face.call(first, 7)
+    face.call(first, 8)
+    outcome = face.invalidate(mills[0], tags="user:7")
+    assert outcome.done
+    assert (outcome.memory, outcome.tiers) == (1, {tier: "done"})
+    face.call(second, 7)
+    face.call(second, 8)
+    assert calls == [7, 8, 7]
+
+
+def test_clearing_a_function_and_its_namespace(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body) for mill in mills)
+    face.call(first, 1)
+    face.do(first, "cache_clear")
+    face.call(second, 1)
+    assert calls == [1, 1]
+    assert face.invalidate(mills[1], namespace="test").tiers == {tier: "done"}
+    face.call(second, 1)
+    assert calls == [1, 1, 1]
+    face.invalidate(mills[1], function=second)
+    face.call(second, 1)
+    assert calls == [1] * 4
+
+
+def test_set_and_invalidate_of_one_call(face: Any, mills: tuple[Engine, Engine], tier: str) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body) for mill in mills)
+    face.do(first, "cache_set", "given", 1)
+    assert [mill.stats()[tier]["pending"] for mill in mills] == [0, 0]
+    assert face.call(second, 1) == "given"
+    assert face.do(second, "cache_invalidate", 1)
+    assert face.call(second, 1) == {"value": 1, "call": 1}
+    assert calls == [1]
+
+
+def test_no_store_and_no_cache(face: Any, mills: tuple[Engine, Engine]) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body) for mill in mills)
+    with cache_control(no_store=True):
+        face.call(first, 1)
+    assert face.call(second, 1)["call"] == 2
+    with cache_control(no_cache=True):
+        assert face.call(first, 1)["call"] == 3
+    assert calls == [1, 1, 1]
+
+
+def test_what_the_function_raises_arrives_as_it_is(face: Any, mills: tuple[Engine, Engine]) -> None:
+    def fails(x: Any) -> Any:
+        raise StopAsyncIteration(x) if isinstance(face, Sync) else LookupError(x)
+
+    function = face.function(mills[0], fails)
+    with pytest.raises((StopAsyncIteration, LookupError), match="1"):
+        face.call(function, 1)
+
+
+def test_a_sync_function_may_raise_stop_iteration(mills: tuple[Engine, Engine]) -> None:
+    @mills[0].with_cache(namespace="test")
+    def fails(x: int) -> int:
+        raise StopIteration(x)
+
+    with pytest.raises(StopIteration, match="1"):
+        fails(1)
+
+
+def test_rules_hold_for_tiers_too(face: Any, mills: tuple[Engine, Engine]) -> None:
+    calls: list[Any] = []
+
+    def maybe(x: Any) -> Any:
+        calls.append(x)
+        return x or None
+
+    given = {"cache_none": False, "condition": lambda value: value != 3}
+    first, second = (face.function(mill, maybe, **given) for mill in mills)
+    for x in (0, 3, 5):
+        face.call(first, x)
+        face.call(second, x)
+    assert calls == [0, 0, 3, 3, 5]
+
+
+def test_what_cannot_be_encoded_stays_in_memory(
+    face: Any, mills: tuple[Engine, Engine], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        pass
+
+    function = face.function(mills[0], lambda x: Odd(), key=lambda x: x)
+    assert face.call(function, 1) is face.call(function, 1)
+    assert "stays in memory only" in caplog.text
+
+
+def test_a_call_costs_no_more_than_its_budget_while_redis_is_frozen(
+    face: Any, own_redis: RedisServer
+) -> None:
+    calls, body = counted()
+    with Engine(redis=own_redis.url, database=False) as mill:
+        function = face.function(mill, body)
+        face.call(function, 1)
+        own_redis.freeze()
+        try:
+            for x in range(2, 20):
+                assert face.call(function, x)["value"] == x
+        finally:
+            own_redis.thaw()
+        assert mill.stats()["redis"]["state"] != "closed"
+    assert len(calls) == 19
+
+
+def test_what_others_invalidate_leaves_memory(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    calls, body = counted()
+    first, second = (face.function(mill, body, tags=("user:{x}",)) for mill in mills)
+    for x in (7, 8, 9):
+        face.call(first, x)
+    settle(mills)
+    for x in (7, 8, 9):
+        face.call(second, x)
+        face.call(second, x)
+    assert second.cache_info().hits_by_tier == {"memory": 3, tier: 3}
+    face.invalidate(mills[0], tags="user:7")
+    soon(lambda: not second.cache_contains(7))
+    assert second.cache_contains(8)
+    face.do(first, "cache_invalidate", 8)
+    soon(lambda: not second.cache_contains(8))
+    assert second.cache_contains(9)
+    face.invalidate(mills[0], function=first)
+    soon(lambda: not second.cache_contains(9))
+    assert calls == [7, 8, 9]
+
+
+def test_what_a_tier_missed_it_is_told_before_it_is_read(face: Any, own_redis: RedisServer) -> None:
+    _, body = counted()
+    with (
+        Engine(redis=own_redis.url, database=False) as one,
+        Engine(redis=own_redis.url, database=False) as two,
+    ):
+        first, second = (face.function(mill, body, tags=("all",)) for mill in (one, two))
+        for x in (1, 2, 3):
+            face.call(first, x)
+        own_redis.freeze()
+        try:
+            outcome = face.invalidate(one, tags="all")
+            assert (outcome.done, outcome.tiers) == (False, {"redis": "pending"})
+            assert not face.do(first, "cache_invalidate", 9)
+            assert one.stats()["redis"]["pending"] == 2
+            assert face.call(first, 1)["call"] == 4
+        finally:
+            own_redis.thaw()
+        soon(lambda: one.stats()["redis"]["state"] == "closed")
+        assert face.call(first, 2)["call"] == 5
+        assert one.stats()["redis"]["pending"] == 0
+        soon(lambda: two.stats()["redis"]["state"] == "closed")
+        assert face.call(second, 3)["call"] == 6
+        assert face.call(second, 2)["call"] == 5
+
+
+def test_an_engine_may_start_before_its_servers(face: Any, own_redis: RedisServer) -> None:
+    calls, body = counted()
+    own_redis.stop()
+    with Engine(redis=own_redis.url, database=False) as mill:
+        function = face.function(mill, body)
+        for x in range(20):
+            face.call(function, x)
+        own_redis.start()
+        soon(lambda: mill.stats()["redis"]["state"] == "closed")
+        soon(lambda: mill.stats()["redis"]["coherence"]["heard"])
+        face.call(function, 100)
+        function._drop_entries()
+        face.call(function, 100)
+    assert len(calls) == 21
+    assert function.cache_info().hits_by_tier == {"memory": 0, "redis": 1}
+
+
+def test_a_cluster_is_followed_when_a_primary_dies() -> None:
+    with RedisCluster(masters=3, replicas=1) as cluster:
+        nodes = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+        with (
+            Engine(redis=f"redis+cluster://{nodes}", database=False) as one,
+            Engine(redis=f"redis+cluster://{nodes}", database=False) as two,
+        ):
+            follow_the_cluster(cluster, (one, two))
+
+
+def follow_the_cluster(cluster: RedisCluster, mills: tuple[Engine, Engine]) -> None:
+    def heard() -> bool:
+        return all(mill.stats()["redis"]["coherence"]["heard"] for mill in mills)
+
+    calls, body = counted()
+    first, second = (mill.with_cache(namespace="test", tags=("all",))(body) for mill in mills)
+    soon(heard)
+    first(1)
+    settle(mills)
+    second(1)
+    assert second.cache_contains(1)
+    mills[0].invalidate(tags="all")
+    soon(lambda: not second.cache_contains(1))
+    assert calls == [1]
+    cluster.kill_master("x")
+    for x in range(50):
+        assert first(x)["value"] == x
+    soon(heard)
+    soon(lambda: second(2)["value"] == 2 and second.cache_contains(2))
+    soon(lambda: mills[0].invalidate(tags="all").done)
+    soon(lambda: not second.cache_contains(2))

@@ -1,0 +1,158 @@
+"""The Redis tier where Sentinels say who is the primary."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from millpond.errors import TierError
+from millpond.io.deadline import Deadline
+from millpond.io.redis_url import RedisSettings
+from millpond.tiers.base import Entry
+from millpond.tiers.redis import RedisTier
+from tests.integration.faces import Face
+from tests.integration.servers import RedisSentinel, RedisServer, wait_until
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[RedisSentinel]:
+    with RedisSentinel(replicas=2) as group:
+        yield group
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
+    tiers: list[RedisTier] = []
+    runner = asyncio.Runner() if request.param == "async" else None
+
+    def made(settings: str | RedisSettings) -> Face:
+        tiers.append(RedisTier(settings, namespace="app"))
+        return Face(tiers[-1], runner)
+
+    yield made
+    for tier in tiers:
+        if runner:
+            runner.run(tier.aclose())
+        else:
+            tier.close()
+    if runner:
+        runner.close()
+
+
+def url(group: RedisSentinel) -> str:
+    hosts = ",".join(f"{host}:{port}" for host, port in group.addresses)
+    return f"redis+sentinel://{hosts}/{group.service}"
+
+
+def is_replica(server: RedisServer) -> bool:
+    try:
+        with server.client() as client:
+            role: Any = client.role()
+    except redis.RedisError:  # a Sentinel ends its connections when it makes it a replica
+        return False
+    return bool(role[0] == b"slave")
+
+
+def works(face: Face, key: str = "k") -> bool:
+    try:
+        face.write([Entry(key, b"data", 60.0)])
+    except TierError:
+        return False
+    return bool(face.fetch([key], []).data == [b"data"])
+
+
+def test_it_speaks_to_the_primary(make: Callable[..., Face], group: RedisSentinel) -> None:
+    face = make(url(group))
+    face.write([Entry("who", b"primary", 60.0)])
+    with group.primary.client() as client:
+        assert client.get("who") == b"primary"
+
+
+def test_it_follows_a_failover_and_leaves_who_was_the_primary(make: Callable[..., Face]) -> None:
+    with RedisSentinel() as group:
+        face = make(url(group))
+        assert works(face)
+        before = group.primary
+        before.freeze()
+        wait_until(lambda: group.primary is not before, "there is another primary")
+        face.seconds = 0.05
+        wait_until(lambda: works(face), "it follows", seconds=2)
+        with group.primary.client() as client:
+            assert client.get("k") == b"data"
+        # It comes back, believes itself the primary for a moment, and is made a replica.
+        before.thaw()
+        wait_until(lambda: is_replica(before), "it is a replica now")
+        wait_until(lambda: works(face, "l"), "all is well", seconds=2)
+        with group.primary.client() as client:
+            assert client.get("l") == b"data"
+
+
+def test_sentinels_that_are_down_or_hang_are_passed_by(
+    make: Callable[..., Face], group: RedisSentinel
+) -> None:
+    first = group.sentinels[0]
+    first.freeze()
+    try:
+        face = make(url(group))
+        face.seconds = 0.3
+        assert works(face)
+    finally:
+        first.thaw()
+    settings = RedisSettings(
+        sentinels=(("127.0.0.1", 1), group.addresses[2]), service=group.service
+    )
+    assert works(make(settings))
+
+
+def test_no_sentinel_and_no_service_are_said_to_be_that(
+    make: Callable[..., Face], group: RedisSentinel
+) -> None:
+    nobody = make(RedisSettings(sentinels=(("127.0.0.1", 1),), service="s"))
+    with pytest.raises(TierError, match="Sentinels") as caught:
+        nobody.fetch(["k"], [])
+    assert caught.value.kind == "unavailable"
+    other = make(RedisSettings(sentinels=tuple(group.addresses), service="other"))
+    with pytest.raises(TierError, match="'other'"):
+        other.fetch(["k"], [])
+
+
+def test_traffic_goes_on_when_the_primary_is_killed() -> None:
+    """No call takes longer than its deadline, and all is well when there is a new primary."""
+    with RedisSentinel() as group:
+        tier = RedisTier(url(group), namespace="app")
+        stop = threading.Event()
+        longest = [0.0]
+        unexpected: list[BaseException] = []
+
+        def traffic(name: str) -> None:
+            while not stop.is_set():
+                start = time.monotonic()
+                try:
+                    tier.write([Entry(name, b"x", 60.0)], Deadline.after(0.05))
+                    tier.fetch([name], [], Deadline.after(0.05))
+                except TierError:
+                    time.sleep(0.005)
+                except BaseException as error:
+                    unexpected.append(error)
+                longest[0] = max(longest[0], time.monotonic() - start)
+
+        threads = [threading.Thread(target=traffic, args=(f"k{n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            group.failover(kill=True)
+            face = Face(tier, None, 0.05)
+            wait_until(lambda: works(face), "it follows", seconds=2)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert not unexpected
+        assert longest[0] < 0.6
+        tier.close()
