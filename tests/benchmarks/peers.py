@@ -27,6 +27,7 @@ PEERS = (
     "aiocache",
     "cashews",
     "orjson",
+    "msgspec",
 )
 
 # Turns a function into a cached one that holds so many entries.
