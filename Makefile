@@ -4,6 +4,8 @@
 #   JOBS=2              how many compilers run at once (else one a core)
 #   PYTEST='-k ttl -x'  arguments for pytest
 #   FUZZ_SECONDS=60     how long each fuzzer runs
+#   SOAK_SECONDS=3600   how long the matrix of faults is repeated; once unless given
+#   SOAK='--seed 7 --tiers redis --fault killed'   arguments for it
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +18,9 @@ BIN := $(VENV)/bin
 PYTHON ?=
 JOBS ?= $(shell nproc)
 PYTEST ?=
+SOAK ?=
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 0
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 # What git and pip trust, a company's proxy perhaps, is more than what uv brings along.
@@ -26,6 +30,8 @@ endif
 
 # The compiler, the build, GoogleTest, and fmt for the builds that have no Python.
 PACKAGES := ccache clang cmake g++ git libclang-rt-dev libfmt-dev libgmock-dev libgtest-dev ninja-build
+# The servers that the tests start for themselves.
+PACKAGES += openssl pgbouncer postgresql redis-server
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,6 +71,9 @@ test-clang: setup  ## GoogleTest and the extension built by clang, its warnings 
 fuzz: setup  ## each fuzzer for FUZZ_SECONDS
 	@.ci/fuzz $(VENV) $(FUZZ_SECONDS)
 
+soak: setup  ## every fault of every tier under traffic, with random seeds
+	@$(BIN)/python -m tests.integration.matrix.soak --seconds $(SOAK_SECONDS) $(SOAK)
+
 coverage: setup  ## lines covered, C++ and Python
 	@.ci/coverage $(VENV) $(PYTEST)
 
@@ -102,5 +111,5 @@ constraints: setup  ## pin what the pinned packages need
 clean:  ## remove what was built; .venv stays
 	@rm -rf build dist wheelhouse site coverage
 
-.PHONY: help setup test gtest pytest test-all test-asan test-tsan test-clang fuzz coverage check \
+.PHONY: help setup test gtest pytest test-all test-asan test-tsan test-clang fuzz soak coverage check \
 	tidy format demo bench docs wheel constraints clean
