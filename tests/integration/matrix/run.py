@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,18 +37,39 @@ MORE_BYTES = 24 << 20
 
 
 class Usage(NamedTuple):
-    """What a process holds."""
+    """What a process holds: files by what they are, threads by their names."""
 
-    fds: int
-    threads: int
+    files: tuple[str, ...]
+    names: tuple[str, ...]
     bytes: int
 
     @classmethod
     def now(cls) -> Usage:
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        fds = len(list(Path("/proc/self/fd").iterdir()))
-        return cls(fds, threading.active_count(), pages * os.sysconf("SC_PAGESIZE"))
+        files: list[str] = []
+        for one in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # The folder's own is closed by now.
+                files.append(f"{one.name}: {one.readlink()}")
+        names = sorted(thread.name for thread in threading.enumerate())
+        return cls(tuple(files), tuple(names), pages * os.sysconf("SC_PAGESIZE"))
+
+    @property
+    def fds(self) -> int:
+        return len(self.files)
+
+    @property
+    def threads(self) -> int:
+        return len(self.names)
+
+    def over(self, other: Usage) -> bool:
+        """Whether it is more than the other, its bytes aside."""
+        return self.fds > other.fds or self.threads > other.threads
+
+    def more(self, other: Usage) -> str:
+        """What the other has not."""
+        files = ", ".join(sorted({*self.files} - {*other.files}))
+        return f"files [{files}], threads {list(self.names)} after {list(other.names)}"
 
 
 class Effect(NamedTuple):
@@ -89,8 +110,8 @@ class Effect(NamedTuple):
         if self.after.bytes > self.before.bytes + MORE_BYTES:
             found.append(f"memory: {self.before.bytes} before, {self.after.bytes} after")
         first, last = self.closed
-        if last.fds > first.fds or last.threads > first.threads:
-            found.append(f"left behind after close: {first} before, {last} after")
+        if last.over(first):
+            found.append(f"left behind after close: {last.more(first)}")
         return found
 
     def row(self) -> str:
@@ -152,7 +173,8 @@ def run(
                 truth.hearing()
             time.sleep(quiet)
             after = Usage.now()
-        _until(lambda: Usage.now().threads <= nothing.threads, 2.0)
+        # A thread of another test's may have a file open for a moment.
+        _until(lambda: not Usage.now().over(nothing), 2.0)
         closed = (nothing, Usage.now())
     return Effect(
         tiers,
