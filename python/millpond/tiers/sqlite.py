@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from millpond.errors import TierError, bad_option
+from millpond.errors import TierError, TierTimeoutError, bad_option
 from millpond.io.folder import data_folder
 from millpond.io.sqlite.database import Database
 from millpond.io.sqlite.errors import READ_ERRORS, TIER, damaged, timeout_error
@@ -243,12 +244,23 @@ class SQLiteTier:
         return await self._ado(lambda done: done.incr(key, amount, ttl), deadline)
 
     def erase(self, keys: Sequence[str], deadline: Deadline) -> int:
-        return self._do(lambda done: done.erase(keys), deadline)
+        count = self._do(lambda done: self._erase(done, keys), deadline)
+        with suppress(TierTimeoutError):  # It goes on.
+            self._do(_scrubbed, deadline)
+        return count
 
     async def aerase(self, keys: Sequence[str], deadline: Deadline) -> int:
-        return await self._ado(lambda done: done.erase(keys), deadline)
+        count = await self._ado(lambda done: self._erase(done, keys), deadline)
+        with suppress(TierTimeoutError):
+            await self._ado(_scrubbed, deadline)
+        return count
 
     # ---- how
+
+    def _erase(self, done: Transaction, keys: Sequence[str]) -> int:
+        if keys:
+            self._upkeep.scrub()
+        return done.erase(keys)
 
     def _fetch_known(self, keys: Sequence[str], names: Sequence[str]) -> Fetched:
         stamps = self._stamps.current()
@@ -407,6 +419,10 @@ class SQLiteTier:
                 opened.stamp.advance(last)
         if self._upkeep.is_due(now):
             self._writer.nudge()
+
+
+def _scrubbed(_: Transaction) -> None:
+    """A job that comes after the upkeep of those before it."""
 
 
 def _forget(working: asyncio.Future[None]) -> None:

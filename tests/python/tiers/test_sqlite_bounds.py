@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -176,5 +177,35 @@ def test_erased_bytes_are_in_none_of_its_files(make: Callable[..., SQLiteTier]) 
     tier.write([entry("c", secret)], soon())
     assert tier.erase(["a", "b", "c"], soon()) == 3
     tier.close()
+    for file in tier.path.parent.iterdir():
+        assert b"secret" not in file.read_bytes()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_erasing_leaves_no_bytes_of_what_was_removed_before(
+    make: Callable[..., SQLiteTier], clock: Clock, size: int
+) -> None:
+    tier = make()
+    secret = b"the secret of an owner".ljust(size, b".")
+    tier.store([entry(f"gone{number}", secret) for number in range(30)], soon())
+    tier.delete([f"gone{number}" for number in range(30)], soon())
+    tier.store([entry(f"over{number}", secret, ttl=5) for number in range(300)], soon())
+    tier.store([entry("owned", secret), entry("other", b"of nobody")], soon())
+    clock.advance(6)
+    assert tier.erase(["owned"], soon()) == 1
+    for file in tier.path.parent.iterdir():  # While it is open.
+        assert b"secret" not in file.read_bytes()
+    assert tier.fetch(["other"], [], soon()).data == [b"of nobody"]
+
+
+def test_erasing_in_a_loop_leaves_none_either(make: Callable[..., SQLiteTier]) -> None:
+    tier = make()
+
+    async def erasing() -> None:
+        await tier.astore([entry("owned", b"the secret of an owner" * 5000)], soon())
+        await tier.adelete(["owned"], soon())
+        assert await tier.aerase(["no"], soon()) == 0
+
+    asyncio.run(erasing())
     for file in tier.path.parent.iterdir():
         assert b"secret" not in file.read_bytes()

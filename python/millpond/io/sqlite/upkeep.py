@@ -62,6 +62,7 @@ class Upkeep:
         self._flushed = 0
         self._purged = 0
         self._cutting = False
+        self._scrubbing = False
         self._cut_at = WAL_BYTES
 
     def setup(self, connection: sqlite3.Connection) -> None:
@@ -88,6 +89,10 @@ class Upkeep:
         if len(self._names) < MAX_USES:
             self._names[name] = now
 
+    def scrub(self) -> None:
+        """Next time, leave no bytes behind of what is over or was removed."""
+        self._scrubbing = True
+
     def is_due(self, now: int) -> bool:
         """Whether there are uses that it is time to write down."""
         return bool(self._uses or self._names) and abs(now - self._flushed) >= _FLUSH_EVERY
@@ -95,6 +100,8 @@ class Upkeep:
     def __call__(self, connection: sqlite3.Connection, idle: bool) -> bool:
         """Do a little; whether there is more to do at once."""
         now = self._now()
+        if self._scrubbing:
+            self._scrubbing = not self._scrub(connection, now)
         self._checkpoint(connection)
         if abs(now - self._flushed) >= _FLUSH_EVERY or len(self._uses) >= MAX_USES // 2:
             self._flushed = now
@@ -201,12 +208,27 @@ class Upkeep:
             return
         if size < self._cut_at:
             return
+        self._cut_at = WAL_BYTES if self._cut(connection) else size + WAL_BYTES
+
+    @staticmethod
+    def _cut(connection: sqlite3.Connection) -> bool:
+        """Copy the WAL into the database and cut it to nothing; False: somebody reads from it."""
         connection.execute(f"PRAGMA busy_timeout = {_WAL_PATIENCE_MS}").fetchone()
         try:
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             connection.execute("PRAGMA busy_timeout = 0").fetchone()
-        self._cut_at = size + WAL_BYTES if busy else WAL_BYTES
+        return not busy
+
+    def _scrub(self, connection: sqlite3.Connection, now: int) -> bool:
+        """Remove what is over, give back every free page, and cut the WAL; False: not all of it.
+
+        A removed row is overwritten in its page, but a page that becomes free keeps its bytes.
+        """
+        while self._purge(connection, now, evict=0):
+            pass
+        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        return self._cut(connection)
 
     def _vacuum(self, connection: sqlite3.Connection) -> bool:
         free = _pragma(connection, "freelist_count")
