@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
@@ -11,6 +10,7 @@ from millpond.cache import decorator, inspection, names, options, registry
 from millpond.cache.coherence import Coherence, Holdings
 from millpond.cache.invalidation import Outcome, replay_directly, spread
 from millpond.cache.leases import Keeper
+from millpond.cache.listening import Listening
 from millpond.cache.prober import Prober
 from millpond.cache.registry import Registry
 from millpond.cache.stage import Stage
@@ -109,7 +109,7 @@ class Engine:
             stage.faster = self._stages[:place]
             stage.drop = self._drop
             stage.namespaces = self._holdings.namespaces
-        self._lock = threading.RLock()
+        self._listening = Listening([*self._coherence.values()], self._holdings)
         self._wiring = Wiring(
             options.name(namespace, "namespace"),
             self._stages,
@@ -121,11 +121,10 @@ class Engine:
                 "keyring": None if encryption_keys is None else Keyring(encryption_keys),
             },
             signing_secret=signing_secret,
-            start=self._listen,
+            listening=self._listening,
         )
         self._registry = Registry(lambda: self._cache)
         self._registry.attach_with(self.attach)
-        self._listening = False
         self.cache = Caches(self._wiring)
         self.with_cache: WithCache = _decorator_of(self._registry)
 
@@ -133,7 +132,7 @@ class Engine:
 
     def open(self) -> Self:
         """Connect to every tier now, not at the first call; one that is out is passed by."""
-        self._listen()
+        self._listening.begin()
         for stage in self._stages:
             ticket = stage.monitor.begin("fetch")
             if ticket >= 0:
@@ -159,25 +158,12 @@ class Engine:
         for stage in self._stages:
             await stage.tier.aclose()
 
-    def _listen(self) -> None:
-        """Hear of what others do, once there is something to keep up to date."""
-        with self._lock:
-            if not self._listening:
-                self._listening = True
-                for coherence in self._coherence.values():
-                    coherence.begin()
-
     def _silence(self) -> None:
         self._prober.close()
         for stage in self._stages:
             if stage.keeper is not None:
                 stage.keeper.close()
-        with self._lock:
-            listening, self._listening = self._listening, False
-        if listening:
-            for coherence in self._coherence.values():
-                coherence.end()
-            self._holdings.drop_all()
+        self._listening.end()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -408,7 +394,7 @@ class Engine:
     def _returned(self, stage: Stage, deadline: Deadline) -> None:
         """A tier that was out answers again: callers are let through when this returns."""
         replay_directly(stage, deadline)
-        if self._listening and stage in self._coherence:
+        if self._listening.on and stage in self._coherence:
             self._coherence[stage].begin()
 
 

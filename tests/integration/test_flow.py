@@ -339,3 +339,16 @@ def follow_the_cluster(cluster: RedisCluster, mills: tuple[Engine, Engine]) -> N
     soon(lambda: second(2)["value"] == 2 and second.cache_contains(2))
     soon(lambda: mills[0].invalidate(tags="all").done)
     soon(lambda: not second.cache_contains(2))
+
+
+def test_an_engine_that_was_closed_hears_again_when_it_is_used(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    _, body = counted()
+    function = face.function(mills[1], body, tags=("user:{x}",))
+    face.call(function, 7)
+    mills[1].close()
+    face.call(function, 7)
+    soon(lambda: mills[1].stats()[tier]["coherence"]["heard"])
+    face.invalidate(mills[0], tags="user:7")
+    soon(lambda: face.call(function, 7)["call"] == 2)

@@ -126,8 +126,23 @@ class Holdings:
 
     def drop_all(self) -> None:
         """Forget everything that has tiers."""
+        with self._lock:
+            inherited = self._leases.pop(self, None)
         for function in self.functions():
             function._drop_entries()
+        if inherited is not None:
+            self._arm(self.caches())
+
+    def forked(self) -> None:
+        """In the child: whoever vouched for what memory holds tells the parent alone.
+
+        It is dropped by the first look-up, for a lease of our own has run out: now would be too
+        soon, since what is dropped may run code of anybody's.
+        """
+        self._lock = threading.Lock()
+        if self._leases:
+            self._leases = {self: time.monotonic()}
+            self._arm(self.caches())
 
 
 @final
@@ -179,6 +194,12 @@ class Coherence:
         self.is_up = False
         self.holdings.release(self)
 
+    def forked(self) -> None:
+        """In the child: a feed is the parent's; a word in shared memory is as good as before."""
+        self._reading = threading.RLock()
+        if self._begun:
+            self._begun = self.is_up = False
+
     def _read(self, tier: Logged, deadline: Deadline) -> None:
         """Drop what the log says has changed. Called by look-ups after the word has changed."""
         with self._reading:
@@ -226,6 +247,8 @@ class Coherence:
 
     def up(self, yes: bool) -> None:
         """Entries that are stored while nothing is heard live no longer than the grace."""
+        if yes:  # The alarm comes first: this may be the last that is heard.
+            self.holdings.renew(self, self.grace)
         self.is_up = yes
 
     def stats(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from millpond.cache.leases import Held
+    from millpond.cache.listening import Listening
     from millpond.cache.names import Name
     from millpond.cache.rules import Rules
     from millpond.cache.stage import Stage
@@ -86,7 +87,7 @@ class Flow:
         codec: between values and bytes.
         rules: what is stored and for how long.
         budget: seconds that a call may spend on tiers.
-        start: called before the first tier is asked.
+        listening: begun before a tier is asked, whenever it is off.
         mapping: whether the function is a cache's own loader, whose calls are (key, loader, ttl,
             tags, cost).
         lock: whether processes make one load between them, where a tier has leases.
@@ -97,12 +98,12 @@ class Flow:
         "budget",
         "codec",
         "function",
+        "listening",
         "lock",
         "mapping",
         "name",
         "rules",
         "stages",
-        "start",
         "unencodable",
     )
 
@@ -115,7 +116,7 @@ class Flow:
         codec: Codec,
         rules: Rules,
         budget: float,
-        start: Callable[[], object] | None = None,
+        listening: Listening | None = None,
         mapping: bool = False,
         lock: bool = True,
     ) -> None:
@@ -125,7 +126,7 @@ class Flow:
         self.codec = codec
         self.rules = rules
         self.budget = budget
-        self.start = start
+        self.listening = listening
         self.mapping = mapping
         self.lock = lock
         self.unencodable = 0
@@ -142,9 +143,8 @@ class Flow:
     # ---- One call
 
     def _one(self, call: Call, mode: int, args: Any, kwargs: Any) -> Steps:
-        if self.start is not None:
-            self.start()
-            self.start = None
+        if self.listening is not None and not self.listening.on:
+            self.listening.begin()
         if self.mapping and is_batched(args[1]):
             return (yield None, self.function, (args, kwargs))  # The batch asks the tiers.
         key, tags = call

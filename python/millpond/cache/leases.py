@@ -11,9 +11,7 @@ their functions at once, without a lease. In a queue each would wait for the fai
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from contextvars import ContextVar
 from time import monotonic
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from millpond.cache.stage import Budget
 from millpond.cache.turn import Turn
+from millpond.io import forks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +54,11 @@ class Keeper:
         self.seconds = seconds
         self.told = False
         self._count: dict[str, int] = dict.fromkeys(_COUNTS, 0)
-        self._forget()
+        self.forked()
         tier.tell(self)
-        _keepers.add(self)
+        forks.tell(self)
 
-    def _forget(self) -> None:
+    def forked(self) -> None:
         """Begin anew; also in the child of a fork, where nothing of it is the child's."""
         self.told = False
         # Re-entrant: the collector may close the steps of a dropped call within any of this.
@@ -262,14 +261,3 @@ class Held:
 
 
 FREE: Final = Held(None, "", 0)
-
-
-_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for keeper in list(_keepers):
-        keeper._forget()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond.errors import TierError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -32,17 +32,19 @@ class Prober:
     def __init__(self, stages: Sequence[Stage], returned: Callable[[Stage, Deadline], Any]) -> None:
         self._stages = tuple(stages)
         self._returned = returned
+        self.forked()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Begin anew; also in the child of a fork, where the thread is not."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
         self._stop = False
 
     def start(self) -> None:
         """Begin, unless it has begun already. Called whenever a tier is found to be out."""
         with self._lock:
-            if self._pid != os.getpid():  # A fork has left the thread behind.
-                self._pid, self._thread = os.getpid(), None
             self._stop = False
             self._wake.set()
             if self._thread is None or not self._thread.is_alive():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from millpond.cache._types import Duration
     from millpond.cache.coherence import Holdings
     from millpond.cache.invalidation import Outcome
+    from millpond.cache.listening import Listening
     from millpond.cache.names import Name
     from millpond.cache.rules import Rules
     from millpond.cache.stage import Stage
@@ -56,7 +57,7 @@ class TieredCache:
         codec: Codec,
         rules: Rules,
         budget: float,
-        start: Callable[[], object],
+        listening: Listening,
         lock: bool = True,
     ) -> None:
         self._name = name
@@ -70,7 +71,7 @@ class TieredCache:
                 codec=codec,
                 rules=rules,
                 budget=budget,
-                start=start,
+                listening=listening,
                 mapping=True,
                 lock=lock,
             )

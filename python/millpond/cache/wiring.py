@@ -11,13 +11,15 @@ from millpond.cache.rules import Rules
 from millpond.cache.store import Cache
 from millpond.cache.tiered import TieredCache
 from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.io import forks
 from millpond.io.codecs import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from millpond.cache._types import Duration
     from millpond.cache.coherence import Holdings
+    from millpond.cache.listening import Listening
     from millpond.cache.stage import Stage
 
 
@@ -32,7 +34,7 @@ class Wiring:
         budget: seconds that a call may spend on tiers.
         codec_options: of every codec.
         signing_secret: of those that pickle.
-        start: called before the first tier is asked.
+        listening: begun before a tier is asked.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Wiring:
         budget: float,
         codec_options: dict[str, Any],
         signing_secret: Any,
-        start: Callable[[], object],
+        listening: Listening,
     ) -> None:
         self.own_namespace = namespace
         self.namespace = namespace or names.DEFAULT_NAMESPACE
@@ -53,7 +55,7 @@ class Wiring:
         self._budget = budget
         self._codec_options = codec_options
         self._signing_secret = signing_secret
-        self._start = start
+        self._listening = listening
 
     def attach(self, function: Any) -> None:
         """Give a function behind `with_cache` its tiers.
@@ -81,7 +83,7 @@ class Wiring:
             codec=self._codec(given["codec"], _annotation(function)),
             rules=_rules(given),
             budget=self._budget,
-            start=self._start,
+            listening=self._listening,
             lock=bool(given["lock"]),
         )
         function._set_flow(flow.aload if given["asynchronous"] else flow.load, name.prefix)
@@ -106,7 +108,7 @@ class Wiring:
             codec=self._codec(codec, None),
             rules=rules,
             budget=self._budget,
-            start=self._start,
+            listening=self._listening,
             lock=lock,
         )
         made.hold(self.holdings)
@@ -136,6 +138,10 @@ class Caches:
         self._wiring = wiring
         self._lock = threading.Lock()
         self._caches: dict[str, TieredCache] = {}
+        forks.tell(self)
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
 
     def __call__(
         self,

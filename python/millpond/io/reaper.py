@@ -12,11 +12,12 @@ While nothing is in use the thread sleeps until `wake`, and it ends when nothing
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol, final
+
+from millpond.io import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ class Reaper:
         self._lock = threading.Lock()
         self._signal = threading.Event()
         self._thread: threading.Thread | None = None
-        _reapers.add(self)
+        forks.tell(self)
 
     def add(self, watched: Watched) -> None:
         """Watch it from now on, while it lives and is not discarded."""
@@ -138,7 +139,7 @@ class Reaper:
             self._thread = None
             return True
 
-    def _forget(self) -> None:
+    def forked(self) -> None:
         """In the child of a fork: its threads are gone, and a lock may be held by one of them."""
         self.parked = True
         self._watched = weakref.WeakSet()
@@ -146,16 +147,6 @@ class Reaper:
         self._signal = threading.Event()
         self._thread = None
 
-
-_reapers: weakref.WeakSet[Reaper] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for one in list(_reapers):
-        one._forget()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 # The one that a process needs. Its thread starts with the first deadline.
 reaper: Final = Reaper()

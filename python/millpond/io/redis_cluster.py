@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from millpond.errors import TierError, TierTimeoutError
+from millpond.io import forks
 from millpond.io.redis import Command, Fixed, Server, ServerClock
 from millpond.io.redis_url import named
 from millpond.io.redis_wire import ASK, MOVED, NOSCRIPT, Damaged, Refusal, Reply, pack, refused
@@ -77,11 +78,15 @@ class Cluster:
         self._limit = limit
         self._clock = clock or ServerClock()
         self._lock = threading.Lock()
+        forks.tell(self)
         self._nodes: dict[Address, Server] = {}
         # The map of slots, replaced whole; None until it is known.
         self._slots: list[Server | None] | None = None
         self._old = False
         self._looked = -_CALM
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
 
     # ---- the router
 

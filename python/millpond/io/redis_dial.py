@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from millpond.errors import TierError, missing_extra
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.redis_wire import Refusal, known, refused
 from millpond.io.resolve import resolver
@@ -50,6 +51,10 @@ class Dialer:
         self.settings = settings
         self.tier = tier
         self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
+        forks.tell(self)
+
+    def forked(self) -> None:
         self._lock = threading.Lock()
 
     def dial(

@@ -12,7 +12,6 @@ has been told by then.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 import threading
@@ -21,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from millpond.errors import TierError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.redis_wire import Damaged, Push, Refusal, Replies, Reply, pack, refused
 
@@ -94,7 +94,7 @@ class Feed:
         self._sock: socket.socket | None = None
         self._stop = threading.Event()
         self._said = ""
-        self._pid = os.getpid()
+        forks.tell(self)
         self._thread = threading.Thread(target=self._run, name="millpond-feed", daemon=True)
         self._thread.start()
 
@@ -102,8 +102,16 @@ class Feed:
         """End it, and wait until nobody is told any more."""
         self._stop.set()
         self._shut()
-        if self._pid == os.getpid() and self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread():
             self._thread.join(_CONNECT)
+
+    def forked(self) -> None:
+        """In the child it is over, and the connection goes on as the parent's."""
+        self._stop = threading.Event()
+        self._stop.set()
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE

@@ -11,7 +11,6 @@ new link); it has as long again to catch up, then it is ended.
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import time
 import weakref
@@ -20,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond.errors import TierError, TierTimeoutError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.redis_channel import Closed
 from millpond.io.redis_dial import drop
@@ -215,7 +215,7 @@ class Links:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = (
             weakref.WeakKeyDictionary()
         )
-        _all_links.add(self)
+        forks.tell(self)
 
     async def exchange(
         self, payload: bytes, count: int, at: float, once: bool = False
@@ -357,7 +357,7 @@ class Links:
             f"{self._tier} at {self._where()} did not answer in the time it had", tier=self._tier
         )
 
-    def _forget(self) -> None:
+    def forked(self) -> None:
         """In the child of a fork: the parent's loops, and their sockets, are the parent's.
 
         They are kept and left alone: closing them would take them out of the parent's epoll.
@@ -394,13 +394,4 @@ def _end(mine: _Loop) -> None:
         link.close()
 
 
-_all_links: weakref.WeakSet[Links] = weakref.WeakSet()
 _abandoned: list[Any] = []
-
-
-def _after_fork() -> None:
-    for links in list(_all_links):
-        links._forget()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_after_fork)

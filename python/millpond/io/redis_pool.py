@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from millpond.errors import TierError, TierTimeoutError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.reaper import reaper
 from millpond.io.redis_channel import Channel, Closed
@@ -78,7 +77,7 @@ class Pool:
         self._limit = limit
         self._max_idle = max_idle
         self._reset()
-        _pools.add(self)
+        forks.tell(self)
 
     def exchange(self, payload: bytes, count: int, at: float, once: bool = False) -> list[Reply]:
         """Send packed commands over a connection of the pool, and return their replies.
@@ -298,19 +297,8 @@ class Pool:
         self._waiting = 0
         self._free = threading.Condition(threading.Lock())
 
-    def _forget(self) -> None:
+    def forked(self) -> None:
         """In the child of a fork: what the parent had open is the parent's."""
         for channel in self._all:
             channel.abandon()
         self._reset()
-
-
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool._forget()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_after_fork)

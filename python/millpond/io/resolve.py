@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, final
+
+from millpond.io import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ class Resolver:
         self._known: dict[tuple[str, int], _Known] = {}
         self._running: dict[tuple[str, int], Future[Found]] = {}
         self._lock = threading.Lock()
+        forks.tell(self)
 
     def find(self, host: str, port: int, deadline: Deadline) -> Found:
         """The addresses of a host.
@@ -108,7 +110,8 @@ class Resolver:
             with self._lock:
                 self._running.pop((host, port), None)
 
-    def _forget_running(self) -> None:
+    def forked(self) -> None:
+        """In the child the threads that look up are gone."""
         self._lock = threading.Lock()
         self._running = {}
 
@@ -130,6 +133,3 @@ def _numeric(host: str, port: int) -> Found:
 
 # The process's own; its cache is as good for one Engine as for another.
 resolver: Final = Resolver()
-os.register_at_fork(
-    after_in_child=resolver._forget_running  # pyright: ignore[reportPrivateUsage]
-)

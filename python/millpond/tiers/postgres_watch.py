@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from millpond import _engine
 from millpond.errors import MillpondError, TierError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.postgres.statements import SETTLE
 
@@ -60,6 +61,7 @@ class Watch:
         self._told: dict[tuple[bool, str], int] = {}
         self._up = False
         self._said = ""
+        forks.tell(self)
         self._thread = threading.Thread(target=self._run, name="millpond-feed", daemon=True)
         self._thread.start()
 
@@ -69,9 +71,16 @@ class Watch:
         ear = self._ear
         if ear is not None:
             ear.close()
-        # In the child of a fork the thread is not alive.
-        if self._thread is not threading.current_thread() and self._thread.is_alive():
+        if self._thread is not threading.current_thread():
             self._thread.join(2 * _ANSWER)
+
+    def forked(self) -> None:
+        """In the child it is over, and the connection goes on as the parent's."""
+        self._stop = threading.Event()
+        self._stop.set()
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            ear.abandon()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE

@@ -11,6 +11,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
+from millpond.io import forks
 from millpond.io import redis_scripts as scripts
 from millpond.io.redis import Command
 from millpond.io.redis_values import millis, whole
@@ -38,9 +39,14 @@ class RedisLeases:
     def __init__(self, namespace: str) -> None:
         self._prefix = f"~l:{namespace}:{{".encode()
         self._channels = f"~w:{namespace}:".encode()
+        self.waiting: Waiting | None = None
+        self.forked()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Take a channel; also in the child of a fork, which is another worker."""
         self._worker = secrets.token_hex(8).encode()
         self.channel = self._channels + self._worker
-        self.waiting: Waiting | None = None
 
     # ---- requests: what to send, and what the replies mean
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from millpond import _engine
 from millpond.errors import TierError
+from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.redis_feed import Feed
 
@@ -89,6 +90,7 @@ class Watch:
         self._begun: set[int] = set()
         self._heard: dict[int, float | None] = {}
         self._feeds: dict[Server, Feed] = {}
+        forks.tell(self)
         self._listen(servers())
 
     def close(self) -> None:
@@ -98,6 +100,12 @@ class Watch:
             feeds, self._feeds = list(self._feeds.values()), {}
         for feed in feeds:
             feed.close()
+
+    def forked(self) -> None:
+        """In the child it is closed; its feeds see to themselves."""
+        self._lock = threading.Lock()
+        self._closed = True
+        self._feeds = {}
 
     def _listen(self, servers: Sequence[Server]) -> None:
         """Begin a feed for each server."""

@@ -81,6 +81,7 @@ class Link:
         self._watched = -1
         self._wanted = 0
         self._owner = os.getpid()
+        self._let_go = False
         # Resolves no name: host names came with their addresses.
         self.pgconn: PGconn = pq.PGconn.connect_start(conninfo)
 
@@ -248,6 +249,8 @@ class Link:
 
     def interrupt(self) -> None:
         """From another thread: let what is under way fail."""
+        if self._owner != os.getpid():
+            return  # Of the parent's connection; a shutdown would reach it too.
         with (
             contextlib.suppress(OSError, self._error),  # It may be closed already.
             socket.socket(fileno=os.dup(self.pgconn.socket)) as double,
@@ -276,8 +279,10 @@ class Link:
         if self._owner == os.getpid():
             self.pgconn.finish()
             return
-        with contextlib.suppress(self._error, OSError):
-            os.close(self.pgconn.socket)
+        if not self._let_go:
+            self._let_go = True  # Another file may have the number soon.
+            with contextlib.suppress(self._error, OSError):
+                os.close(self.pgconn.socket)
 
 
 def _psycopg_error() -> type[Exception]:

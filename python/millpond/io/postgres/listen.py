@@ -96,6 +96,13 @@ class Listener:
         if link is not None:
             link.interrupt()
 
+    def abandon(self) -> None:
+        """Let go of it in the child of a fork, without a word to the server."""
+        self._closed = True
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
     def heard(self) -> Iterator[Notice]:
         """Connect, and give every notice as it comes; ends when it is closed.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, final
 
 from millpond.errors import TierError, TierTimeoutError
+from millpond.io import forks
 from millpond.io.postgres.errors import timed_out, unavailable
 from millpond.io.postgres.link import Link
 
@@ -60,7 +59,7 @@ class Pool:
         self._epoch = 0
         self._waiters: deque[Future[_Slot]] = deque()
         self._lock = threading.Lock()
-        _pools.add(self)
+        forks.tell(self)
 
     @property
     def count(self) -> int:
@@ -311,7 +310,7 @@ class Pool:
         dial.link.close()
         self._free(epoch)
 
-    def _forget(self) -> None:
+    def forked(self) -> None:
         """In the child of a fork: the connections are the parent's, and so may be the lock."""
         links = [link for link, _ in self._idle] + [dial.link for dial in self._dials]
         self._lock = threading.Lock()
@@ -326,14 +325,3 @@ def _is_gone(error: BaseException) -> bool:
 
 def _closed() -> TierError:
     return unavailable("the tier was closed")
-
-
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool._forget()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -18,6 +18,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
+from millpond.io import forks
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -36,13 +38,13 @@ class Forkable(Protocol):
         """Go on, in the parent."""
         ...
 
-    def restart(self) -> None:
+    def forked(self) -> None:
         """Begin anew, in the child: the locks are as they were, the other threads are gone."""
         ...
 
 
 _forkables: WeakSet[Forkable] = WeakSet()
-_frozen: list[Forkable] = []
+_frozen: WeakSet[Forkable] = WeakSet()
 # Connections of a parent, which its children must never close.
 _abandoned: list[sqlite3.Connection] = []
 _registered = False
@@ -53,8 +55,9 @@ def take_care_of(forkable: Forkable) -> None:
     global _registered
     if not _registered:
         _registered = True
-        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+        os.register_at_fork(before=_before, after_in_parent=_in_parent)
     _forkables.add(forkable)
+    forks.tell(forkable)
 
 
 def abandon(connection: sqlite3.Connection) -> None:
@@ -64,18 +67,12 @@ def abandon(connection: sqlite3.Connection) -> None:
 
 def _before() -> None:
     until = time.monotonic() + PATIENCE
-    _frozen[:] = list(_forkables)
-    for forkable in _frozen:
+    _frozen.clear()
+    for forkable in list(_forkables):
+        _frozen.add(forkable)
         forkable.freeze(until)
 
 
 def _in_parent() -> None:
-    for forkable in _frozen:
+    for forkable in list(_frozen):
         forkable.thaw()
-    _frozen.clear()
-
-
-def _in_child() -> None:
-    _frozen.clear()
-    for forkable in list(_forkables):
-        forkable.restart()

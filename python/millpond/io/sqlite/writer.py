@@ -321,7 +321,7 @@ class Writer(Generic[_Unit]):
             self._frozen = False
             self._lock.release()
 
-    def restart(self) -> None:
+    def forked(self) -> None:
         if self._connection is not None:
             fork.abandon(self._connection)
         # Where Python's hooks were passed by before the fork, nothing may have been open anyway.
