@@ -211,7 +211,7 @@ def _is_async(function: Any) -> bool:
     if code is None:
         import inspect
 
-        call = getattr(function, "__call__", None)  # noqa: B004
+        call = getattr(function, "__call__", None)  # noqa: B004 (asked of its type)
         generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from millpond.cache.stage import Budget
 from millpond.cache.steps import PAUSE
+from millpond.io.jitter import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -77,7 +77,7 @@ def _tell(
         if stage.is_out():
             break
         if attempt + 1 < _ATTEMPTS:
-            yield None, PAUSE, (random.uniform(0, _FIRST_PAUSE * 2**attempt),)  # noqa: S311
+            yield None, PAUSE, (jittered(_FIRST_PAUSE * 2**attempt, least=0.0),)
     stage.owe(op, what)
     return "pending", ()
 

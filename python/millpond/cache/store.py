@@ -290,7 +290,7 @@ def _is_async(loader: Any, takes: str) -> bool:
     options.loader(loader, takes)
     import inspect
 
-    call = getattr(loader, "__call__", None)  # noqa: B004
+    call = getattr(loader, "__call__", None)  # noqa: B004 (asked of its type)
     return inspect.iscoroutinefunction(loader) or inspect.iscoroutinefunction(call)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import threading
 from time import monotonic
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond.cache.stage import Budget
 from millpond.cache.steps import WAIT
+from millpond.io.jitter import jittered
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,7 +52,7 @@ class Turn:
     def __init__(self, keeper: Keeper, key: str) -> None:
         self._keeper = keeper
         self.key = key
-        # Not from `random`, whose state the children of a fork share.
+        # Not from `random`: no two workers may ever draw the same.
         self.fence = 1 + secrets.randbits(62)
         self.waited = False
         self._awaited: set[int] = set()  # whose leases it has waited for
@@ -94,7 +94,7 @@ class Turn:
                 keeper.count("waited")
             low, high = _TOLD if keeper.told else _UNTOLD
             now = monotonic()
-            pause = min(max(_SHARE * (now - began), low), high) * random.uniform(0.5, 1.0)  # noqa: S311
+            pause = jittered(min(max(_SHARE * (now - began), low), high))
             pause = min(pause, lease.left + 0.01, latest - now)
             yield None, WAIT, (self, max(pause, 0.001))
             outcome = self._outcome()

@@ -247,8 +247,7 @@ class Codec:
             import pickle
 
             try:
-                # It was verified to be signed by one of ours.
-                return pickle.loads(content)  # noqa: S301
+                return pickle.loads(content)  # noqa: S301 (verified to be signed by one of ours)
             except Exception as error:
                 raise _unreadable("type") from error
         if self._typed is None:

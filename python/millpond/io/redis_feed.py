@@ -12,7 +12,6 @@ has been told by then.
 from __future__ import annotations
 
 import logging
-import random
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
+from millpond.io.jitter import jittered
 from millpond.io.redis_wire import Damaged, Push, Refusal, Replies, Reply, pack, refused
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Feed:
                 self._told.ended()
             lasted = time.monotonic() - began
             pause = _FIRST_PAUSE if lasted > 1 else min(2 * pause, _LONGEST_PAUSE)
-            self._stop.wait(random.uniform(pause / 2, pause))  # noqa: S311
+            self._stop.wait(jittered(pause))
 
     def _listen(self) -> None:
         deadline = Deadline.after(_CONNECT)

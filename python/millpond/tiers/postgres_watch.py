@@ -11,7 +11,6 @@ itself comes back to it.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final, final
@@ -20,6 +19,7 @@ from millpond import _engine
 from millpond.errors import MillpondError, TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
+from millpond.io.jitter import jittered
 from millpond.io.postgres.statements import SETTLE
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Watch:
                 self._set_up(False)
             lasted = time.monotonic() - began
             pause = _FIRST_PAUSE if lasted > 1 else min(2 * pause, _LONGEST_PAUSE)
-            self._stop.wait(random.uniform(pause / 2, pause))  # noqa: S311
+            self._stop.wait(jittered(pause))
 
     def _hear(self) -> None:
         ear = self._tier.listener(beat=self._every, timeout=_ANSWER)

@@ -20,7 +20,10 @@ SCAN = (
     " ORDER BY key LIMIT ?"
 )
 LAST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'log'), 0)"
-CHANGES = f"SELECT seq, kind, name, ({LAST}) FROM log WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+CHANGES = (
+    f"SELECT seq, kind, name, ({LAST}) FROM log"  # noqa: S608 (of two constants)
+    " WHERE seq > ? ORDER BY seq LIMIT ?"
+)
 
 
 def range_of(prefix: str) -> tuple[str, str]:

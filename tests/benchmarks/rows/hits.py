@@ -110,7 +110,7 @@ def _method_millpond(policy: str | None) -> Callable[[], type]:
 
 def _method_lru() -> type:
     class Service:
-        @functools.lru_cache(maxsize=SIZE)  # noqa: B019
+        @functools.lru_cache(maxsize=SIZE)  # noqa: B019 (it goes with the row)
         def load(self, x: Any) -> Any:
             return x
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import sqlite3
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.errors import MillpondError, TierError
 from millpond.io.deadline import Deadline
+from millpond.io.jitter import jittered
 
 from . import fork
 from .errors import (
@@ -97,7 +97,6 @@ class Writer(Generic[_Unit]):
         self._starting = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: Opened | None = None
-        self._naps = random.Random()  # noqa: S311 (spreads out who waits)
 
     def do(self, run: Callable[[_Unit], _T], deadline: Deadline, weight: int = 0) -> _T:
         """Run it in a transaction and wait for what it returns.
@@ -254,7 +253,7 @@ class Writer(Generic[_Unit]):
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
-            time.sleep(self._naps.uniform(nap / 2, nap))
+            time.sleep(jittered(nap))
             nap = min(2 * nap, _NAP[1])
         raise timeout_error("other processes wrote all the time")
 
