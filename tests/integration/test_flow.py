@@ -318,6 +318,22 @@ def test_a_cluster_is_followed_when_a_primary_dies() -> None:
             follow_the_cluster(cluster, (one, two))
 
 
+def test_a_cluster_that_hangs_holds_up_no_first_call(face: Any) -> None:
+    with RedisCluster() as cluster:
+        for node in cluster.nodes:
+            node.freeze()
+        nodes = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+        mill = Engine(redis=f"redis+cluster://{nodes}", database=False)
+        function = face.function(mill, lambda x: x)
+        started = time.monotonic()
+        assert face.call(function, 1) == 1
+        assert time.monotonic() - started < 0.5
+        for node in cluster.nodes:
+            node.thaw()
+        soon(lambda: mill.stats()["redis"]["coherence"]["heard"])
+        mill.close()
+
+
 def follow_the_cluster(cluster: RedisCluster, mills: tuple[Engine, Engine]) -> None:
     def heard() -> bool:
         return all(mill.stats()["redis"]["coherence"]["heard"] for mill in mills)

@@ -114,7 +114,7 @@ class RedisTier:
         """Tell `listener` what others do. Needs RESP3 and CLIENT TRACKING: Redis 6, Valkey."""
         self.unwatch()
         self._watch = Watch(
-            lambda: self._router.servers(Deadline.after(1.0).at),
+            lambda deadline: self._router.servers(deadline.at),
             self._requests.stamps,
             listener,
             grace,

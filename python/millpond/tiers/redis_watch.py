@@ -9,6 +9,7 @@ on, and what carries it goes.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from millpond import _engine
 from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
+from millpond.io.jitter import jittered
 from millpond.io.redis_feed import Feed
 
 if TYPE_CHECKING:
@@ -27,10 +29,15 @@ if TYPE_CHECKING:
     from millpond.io.redis import Server
     from millpond.tiers.base import Listener
 
+_log = logging.getLogger("millpond.tiers")
+
 # Stamps that are known here at most; beyond them the server is asked.
 _MOST_NAMES: Final = 100_000
 _MOST_WRITTEN: Final = 4096
 _SECONDS: Final = 0.25  # that a comparison may take
+_ASKING: Final = 1.0  # seconds for who the servers are
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -61,7 +68,7 @@ class Watch:
 
     def __init__(
         self,
-        servers: Callable[[], Sequence[Server]],
+        servers: Callable[[Deadline], Sequence[Server]],
         prefix: bytes,
         listener: Listener,
         grace: float,
@@ -84,33 +91,53 @@ class Watch:
         self._written: dict[str, int] = {}
         self._channel = channel
         self._servers = servers
-        self._closed = False
+        self._stop = threading.Event()
         # Counts the times that feeds were begun; those of earlier ones say nothing any more.
         self.turn = 0
         self._begun: set[int] = set()
         self._heard: dict[int, float | None] = {}
         self._feeds: dict[Server, Feed] = {}
         forks.tell(self)
-        self._listen(servers())
+        # Who the servers are is asked of a Cluster, which may not answer. So nobody waits for it.
+        self._thread = threading.Thread(target=self._begin, name="millpond-watch", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Hear no more."""
         with self._lock:
-            self._closed = True
+            self._stop.set()
             feeds, self._feeds = list(self._feeds.values()), {}
         for feed in feeds:
             feed.close()
+        self._thread.join(_ASKING + 1)
 
     def forked(self) -> None:
         """In the child it is closed; its feeds see to themselves."""
         self._lock = threading.Lock()
-        self._closed = True
+        self._stop = threading.Event()
+        self._stop.set()
         self._feeds = {}
+
+    def _begin(self) -> None:
+        """Find the servers, however often that takes, and listen to them."""
+        pause, said = _FIRST_PAUSE, ""
+        while not self._stop.is_set():
+            try:
+                servers = self._servers(Deadline.after(_ASKING))
+            except TierError as error:
+                if error.kind != said and not self._stop.is_set():
+                    said = error.kind
+                    _log.warning("%s: invalidations are not heard: %s", error.tier, error)
+                self._stop.wait(jittered(pause))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._listen(servers)
+                return
 
     def _listen(self, servers: Sequence[Server]) -> None:
         """Begin a feed for each server."""
         with self._lock:
-            if self._closed:
+            if self._stop.is_set():
                 return
             self.turn += 1
             self._heard = dict.fromkeys(range(len(servers)))
@@ -128,12 +155,12 @@ class Watch:
     def _follow(self) -> None:
         """Listen to other servers where a Cluster has other primaries than it had."""
         try:
-            servers = self._servers()
+            servers = self._servers(Deadline.after(_ASKING))
         except TierError:
             return
         with self._lock:
             feeds = self._feeds
-            if self._closed or not feeds or feeds.keys() == set(servers):
+            if self._stop.is_set() or not feeds or feeds.keys() == set(servers):
                 return
         self.table.link_down()
         self._listener.up(False)

@@ -47,7 +47,10 @@ def watch(heard: Heard) -> Iterator[Watch]:
     def ask(*_: Any) -> Any:
         pytest.fail("a server was asked")
 
-    watch = Watch(list, PREFIX, heard, 5.0, stamps=ask, guards=ask, channel=b"", published=heard)
+    def servers(_: object) -> list[Any]:
+        return []
+
+    watch = Watch(servers, PREFIX, heard, 5.0, stamps=ask, guards=ask, channel=b"", published=heard)
     watch.table.link_up()
     yield watch
     watch.close()
