@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from contextvars import ContextVar
 from time import monotonic
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from millpond.cache.stage import Budget
 from millpond.cache.turn import Turn
@@ -37,6 +37,15 @@ _BATCH: Final = 500
 
 
 _COUNTS: Final = ("taken", "lost", "waited", "landed", "failed", "expired")
+
+
+class _End(NamedTuple):
+    """The end of a lease, which need not be told any more after `until`: it has run out by then."""
+
+    key: str
+    fence: int
+    outcome: Outcome
+    until: float
 
 
 @final
@@ -65,7 +74,7 @@ class Keeper:
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
         self._turns: dict[str, list[Turn]] = {}
-        self._ends: deque[tuple[str, int, Outcome]] = deque(maxlen=_MOST_ENDS)
+        self._ends: deque[_End] = deque(maxlen=_MOST_ENDS)
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -115,7 +124,7 @@ class Keeper:
     def give_back(self, key: str, fence: int, outcome: Outcome) -> None:
         """End a lease in the background."""
         with self._lock:
-            self._ends.append((key, fence, outcome))
+            self._ends.append(_End(key, fence, outcome, monotonic() + self.seconds))
             self._awake()
         self._wake.set()
 
@@ -138,8 +147,9 @@ class Keeper:
         with self._lock:
             thread = self._thread
             self._closed = True
+            until = monotonic() + self.seconds
             for held in self._held.values():
-                self._ends.append((held.key, held.fence, "failed"))
+                self._ends.append(_End(held.key, held.fence, "failed", until))
             self._held.clear()
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
@@ -178,12 +188,11 @@ class Keeper:
         while True:
             self._wake.wait(self.seconds / 6)
             self._wake.clear()
-            while self._ends:
-                self._tell_ends()
+            self._tell_ends()
             now = monotonic()
             with self._lock:
                 due = self._due(now)
-                if self._held or self._ends:
+                if self._held or (self._ends and not self._closed):
                     busy = now
                 elif self._closed or now - busy > _LINGER:
                     self._thread = None
@@ -213,12 +222,22 @@ class Keeper:
                     self._count["lost"] += 1
 
     def _tell_ends(self) -> None:
-        by_outcome: dict[Outcome, list[tuple[str, int]]] = {}
-        for _ in range(min(len(self._ends), _BATCH)):
-            key, fence, outcome = self._ends.popleft()
-            by_outcome.setdefault(outcome, []).append((key, fence))
-        for outcome, leases in by_outcome.items():
-            self.stage.ask(Budget(self.stage.tier.timeout), "release", leases, outcome)
+        """Tell all that are over; what the tier does not take now it is told next time."""
+        while self._ends:
+            by_outcome: dict[Outcome, list[_End]] = {}
+            for _ in range(min(len(self._ends), _BATCH)):
+                end = self._ends.popleft()
+                by_outcome.setdefault(end.outcome, []).append(end)
+            left: list[_End] = []
+            for outcome, ends in by_outcome.items():
+                leases = [(end.key, end.fence) for end in ends]
+                budget = Budget(self.stage.tier.timeout)
+                if self.stage.ask(budget, "release", leases, outcome) is None:
+                    left += ends
+            if left:
+                now = monotonic()
+                self._ends.extend(end for end in left if end.until > now)
+                return
 
 
 @final
