@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 from millpond import _engine
 from millpond.cache import decorator, inspection, names, options, registry
 from millpond.cache.coherence import Coherence, Holdings
-from millpond.cache.invalidation import Outcome, replay_directly, spread
+from millpond.cache.invalidation import Outcome, replay_directly
+from millpond.cache.invalidator import Invalidator
 from millpond.cache.leases import Keeper
 from millpond.cache.listening import Listening
 from millpond.cache.prober import Prober
@@ -17,19 +18,19 @@ from millpond.cache.stage import Stage
 from millpond.cache.steps import adrive, drive
 from millpond.cache.store import Cache, default_cache
 from millpond.cache.wiring import Caches, Wiring
-from millpond.errors import ConfigurationError, OptionTypeError, bad_option
+from millpond.errors import ConfigurationError, bad_option
 from millpond.io.deadline import Deadline
 from millpond.io.encryption import Keyring
 from millpond.tiers.base import Feed, Leases, Logged
 from millpond.tiers.choose import tiers_of
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from millpond.cache._types import Duration, WithCache
-    from millpond.cache.steps import Steps
     from millpond.io.redis_url import RedisSettings
     from millpond.tiers.base import Tier
 
@@ -125,6 +126,9 @@ class Engine:
         )
         self._registry = Registry(lambda: self._cache)
         self._registry.attach_with(self.attach)
+        self._invalidator = Invalidator(
+            self._stages, self._holdings, self._registry, self._wiring, self._cache
+        )
         self.cache = Caches(self._wiring)
         self.with_cache: WithCache = _decorator_of(self._registry)
 
@@ -236,6 +240,9 @@ class Engine:
         tags: Iterable[str] | str | None = None,
         function: Callable[..., Any] | None = None,
         namespace: str | None = None,
+        prefix: str | None = None,
+        glob: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
     ) -> Outcome:
         """Make a miss of all entries that have something in common, in every tier.
 
@@ -245,13 +252,25 @@ class Engine:
             tags: a tag or several.
             function: a cached function: all of its results.
             namespace: everything under a namespace.
+            prefix: functions and caches whose shared name, "{namespace}:{name}:{version}:", begins
+                so. This one and the next two look through the keys of the tiers for the names that
+                only other processes know, which takes longer the more there are.
+            glob: those whose "{namespace}:{name}:{version}" matches a shell pattern.
+            regex: those whose shared name matches a regular expression from its start.
+
+        Raises:
+            OptionTypeError: none of them or several were given.
+            UnsupportedError: a pattern is for single entries, of whose arguments the name only has
+                a hash.
 
         Example:
             >>> with Engine(database=False) as mill:
             ...     mill.invalidate(tags="user:7").done
             True
         """
-        outcome: Outcome = drive(self._invalidation(tags, function, namespace))
+        given: dict[str, Any] = {"tags": tags, "function": function, "namespace": namespace}
+        given |= {"prefix": prefix, "glob": glob, "regex": regex}
+        outcome: Outcome = drive(self._invalidator.steps(given, inspection.prefixes))
         return outcome
 
     async def ainvalidate(
@@ -260,70 +279,21 @@ class Engine:
         tags: Iterable[str] | str | None = None,
         function: Callable[..., Any] | None = None,
         namespace: str | None = None,
+        prefix: str | None = None,
+        glob: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
     ) -> Outcome:
         """The same in an event loop."""
-        outcome: Outcome = await adrive(self._invalidation(tags, function, namespace))
+        given: dict[str, Any] = {"tags": tags, "function": function, "namespace": namespace}
+        given |= {"prefix": prefix, "glob": glob, "regex": regex}
+        outcome: Outcome = await adrive(self._invalidator.steps(given, inspection.aprefixes))
         return outcome
-
-    def _invalidation(
-        self,
-        tags: Iterable[str] | str | None,
-        function: Any,
-        namespace: str | None,
-    ) -> Steps:
-        given = [way for way in (tags, function, namespace) if way is not None]
-        if len(given) != 1:
-            raise OptionTypeError("invalidate: give exactly one of tags=, function=, namespace=")
-        if tags is not None:
-            texts = options.tags(tags)
-            every = (texts,) if isinstance(texts, str) else texts
-            return spread(
-                self._stages,
-                "bump",
-                names.tags(every),
-                lambda: sum(cache.invalidate(tags=every) for cache in self._memories()),
-            )
-        if function is not None:
-            return self._clearing(function)
-        return spread(
-            self._stages,
-            "bump",
-            [_engine.generation_name("n", str(namespace))],
-            lambda: self._drop_namespace(str(namespace)),
-        )
-
-    def _clearing(self, function: Any) -> Steps:
-        from millpond.cache.shared import flow_of
-
-        if not isinstance(function, _engine.Function):
-            raise OptionTypeError(f"function={function!r}: give a function behind with_cache")
-        flow = flow_of(function)
-
-        def here() -> int:
-            removed = function.cache_info().currsize
-            function._drop_entries()
-            return removed
-
-        stages: Sequence[Stage] = () if flow is None else flow.stages
-        generations = [] if flow is None else [flow.name.generations[1]]
-        return spread(stages, "bump", generations, here)
-
-    def _drop_namespace(self, namespace: str) -> int:
-        wanted = _engine.generation_name("n", namespace)
-        removed = 0
-        for function in self._holdings.functions(wanted):
-            removed += function.cache_info().currsize
-            function._drop_entries()
-        return removed
 
     def _drop(self, op: str, what: list[str]) -> None:
         if op == "bump":
             self._holdings.drop(what, ())
         else:
             self._holdings.drop((), what)
-
-    def _memories(self) -> list[Cache]:
-        return list({self._cache, *self._holdings.caches()})
 
     def erase(
         self, *, tag: str | None = None, tenant: str | None = None, owner: str | None = None
@@ -343,17 +313,7 @@ class Engine:
         Raises:
             TierError: a tier could not be gone through; ask again when it is back.
         """
-        given = {"tag": tag, "tenant": tenant, "owner": owner}
-        chosen = [(way, text) for way, text in given.items() if text is not None]
-        if len(chosen) != 1:
-            raise OptionTypeError("erase: give exactly one of tag=, tenant=, owner=")
-        [(way, text)] = chosen
-        full = text if way == "tag" else f"{way}:{text}"
-        memory = sum(cache.invalidate(tags=full) for cache in self._memories())
-        spaces = {names.quoted(self.namespace), *self._holdings.namespace_texts()}
-        removed = inspection.erase(full, sorted(spaces), self._stages)
-        memory += sum(cache.invalidate(tags=full) for cache in self._memories())
-        return {"memory": memory, **removed}
+        return self._invalidator.erase(tag, tenant, owner)
 
     async def aerase(
         self, *, tag: str | None = None, tenant: str | None = None, owner: str | None = None
@@ -361,7 +321,7 @@ class Engine:
         """The same beside an event loop."""
         import asyncio
 
-        return await asyncio.to_thread(self.erase, tag=tag, tenant=tenant, owner=owner)
+        return await asyncio.to_thread(self._invalidator.erase, tag, tenant, owner)
 
     # ---- Statistics
 

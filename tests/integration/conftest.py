@@ -8,10 +8,12 @@ fresh). A test that kills, freezes or configures its server starts its own: `own
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millpond import Engine
+from tests.integration.mills import Async, Sync
 from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
 
 if TYPE_CHECKING:
@@ -72,3 +74,26 @@ def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
     """A pgbouncer (transaction pooling) before the shared PostgreSQL."""
     with PgBouncer(postgres_server) as server:
         yield server
+
+
+@pytest.fixture(params=[Sync(), Async()], ids=["sync", "async"])
+def face(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=["redis", "sqlite", "postgresql"])
+def tier(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def mills(tier: str, request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Engine]]:
+    def engine() -> Engine:
+        if tier == "redis":
+            return Engine(redis=request.getfixturevalue("redis_url"), database=False)
+        if tier == "postgresql":
+            return Engine(database=request.getfixturevalue("postgres_url"))
+        return Engine(data_dir=str(request.getfixturevalue("tmp_path") / "data"))
+
+    with engine() as one, engine() as two:
+        yield one, two

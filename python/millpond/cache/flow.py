@@ -17,6 +17,7 @@ from millpond import _engine
 from millpond.cache.batch import brings_nothing, is_batched
 from millpond.cache.invalidation import replay
 from millpond.cache.leases import FREE
+from millpond.cache.marks import Marks
 from millpond.cache.stage import Budget
 from millpond.cache.steps import Raised, adrive, drive
 from millpond.cache.turn import LANDED, SEEN
@@ -94,6 +95,7 @@ class Flow:
     """
 
     __slots__ = (
+        "_marks",
         "_warned",
         "budget",
         "codec",
@@ -131,6 +133,7 @@ class Flow:
         self.lock = lock
         self.unencodable = 0
         self._warned = False
+        self._marks = Marks(name.prefix)
 
     def load(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a call, as the engine's `Loaded`."""
@@ -288,6 +291,7 @@ class Flow:
         """The look of a stage that is not to be read; None if it did not answer."""
         if len(stage.journal) and not (yield from replay(stage, budget)):
             return None
+        yield from self._marks.leave(stage, budget)
         stamps = yield stage, "stamp", (budget, names)
         return None if stamps is None else Look(stage, {}, list(zip(names, stamps, strict=True)))
 
@@ -319,6 +323,7 @@ class Flow:
                 seen = data[:SEEN]
         if len(found) == len(keys):
             return found, None
+        yield from self._marks.leave(stage, budget, lost=known[names[1]] is None)
         missing = [name for name in names if known[name] is None]
         if missing:
             made = yield stage, "stamp", (budget, missing)

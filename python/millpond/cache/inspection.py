@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millpond import _engine
+from millpond.cache import names
 from millpond.io.codecs import Codec, Unreadable
 from millpond.io.deadline import Deadline
 
@@ -15,8 +17,13 @@ if TYPE_CHECKING:
     from millpond.cache.stage import Stage
     from millpond.tiers.base import Tier
 
+    Found = tuple[set[str], list[Stage]]  # names, and the tiers that have said all of theirs
+
 # Seconds that one step of such work may take; nobody's call waits for it.
 _STEP_SECONDS: Final = 5.0
+_SCAN_SECONDS: Final = 60.0
+# Keys of entries, counters and marks. What others keep in the same store is none of ours.
+_KEY: Final = re.compile(r"(?!~[a-z]:)([^:]+:(?:[^:]+:[^:]*)?:)(?:[0-9a-f]{64}(?:~n)?|~)$")
 
 
 class View(NamedTuple):
@@ -93,9 +100,50 @@ def scan(prefix: str, stages: Sequence[Stage]) -> Iterator[str]:
     for stage in stages:
         for batch in stage.tier.scan(prefix, Deadline.after(_STEP_SECONDS)):
             for key in batch:
-                if key not in seen:
+                if key not in seen and not key.endswith(names.MARK):
                     seen.add(key)
                     yield key
+
+
+def prefixes(literal: str, stages: Sequence[Stage]) -> Found:
+    """What functions and caches are called that tiers know of, as far as they begin so."""
+    found: set[str] = set()
+    heard: list[Stage] = []
+    for stage in stages:
+        try:
+            for batch in stage.tier.scan(literal, Deadline.after(_SCAN_SECONDS)):
+                found |= _prefixes_of(batch)
+        except Exception as error:  # noqa: BLE001 (counted and logged there)
+            _failed(stage, error)
+        else:
+            heard.append(stage)
+    return found, heard
+
+
+async def aprefixes(literal: str, stages: Sequence[Stage]) -> Found:
+    """The same in an event loop."""
+    found: set[str] = set()
+    heard: list[Stage] = []
+    for stage in stages:
+        try:
+            async for batch in stage.tier.ascan(literal, Deadline.after(_SCAN_SECONDS)):
+                found |= _prefixes_of(batch)
+        except Exception as error:  # noqa: BLE001 (the same)
+            _failed(stage, error)
+        else:
+            heard.append(stage)
+    return found, heard
+
+
+def _failed(stage: Stage, error: Exception) -> None:
+    """Only then: how long it takes is not the tier's to answer for, but grows with what it has."""
+    ticket = stage.monitor.begin("scan")
+    if ticket >= 0:
+        stage.failed(ticket, "scan", error)
+
+
+def _prefixes_of(keys: Sequence[str]) -> set[str]:
+    return {match.group(1) for key in keys if (match := _KEY.match(key)) is not None}
 
 
 def erase(tag: str, namespaces: Sequence[str], stages: Sequence[Stage]) -> dict[str, int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from millpond.cache.stage import Stage
     from millpond.io.deadline import Deadline
 
-    State = Literal["done", "pending"]
+    State = Literal["done", "pending", "failed"]
 
 _ATTEMPTS: Final = 3
 _FIRST_PAUSE: Final = 0.1  # seconds, drawn in full: 0 to this, doubled each time
@@ -30,7 +30,8 @@ class Outcome:
         found: whether memory or a tier had something under a key that was removed.
         tiers: by the name of each tier: "done"; or "pending": the tier is out, and this process
             tells it before it reads it again. Until then other processes that reach it may serve
-            what it has.
+            what it has. "failed": the tier could not be asked what a pattern means there; only
+            what this process knows of it is pending, or done.
     """
 
     __slots__ = ("found", "memory", "tiers")

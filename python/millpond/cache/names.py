@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEFAULT_NAMESPACE: Final = "millpond"
+MARK: Final = ":~"  # how the key ends that says that a name is in use
 _LONGEST: Final = 200  # characters of a namespace and a name together
 _PLAIN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@/+,=<>()[]~"

@@ -21,7 +21,14 @@ _log = logging.getLogger("millpond.tiers")
 # Operations whose caller wants an answer or the error.
 _ASKED: Final = frozenset(("incr", "inspect"))
 # What they are counted as.
-_COUNTED: Final[dict[str, Any]] = {"acquire": "lease", "renew": "lease", "release": "lease"}
+_COUNTED: Final[dict[str, Any]] = {
+    "acquire": "lease",
+    "renew": "lease",
+    "release": "lease",
+    "mark": "stamp",
+}
+# The tier's method, where that is called otherwise.
+_METHODS: Final[dict[str, Any]] = {"mark": "store"}
 # Less than this is not worth a round trip.
 _LEAST: Final = 0.0005
 
@@ -90,7 +97,7 @@ class Stage:
         most, left = self.tier.timeout, budget.left
         deadline = Deadline(started + (min(left, most)))
         try:
-            answer = getattr(self.tier, op)(*args, deadline)
+            answer = getattr(self.tier, _METHODS.get(op, op))(*args, deadline)
         except Exception as error:
             self.failed(ticket, op, error)
             if op in _ASKED:
@@ -113,7 +120,7 @@ class Stage:
         most, left = self.tier.timeout, budget.left
         deadline = Deadline(started + (min(left, most)))
         try:
-            answer = await getattr(self.tier, "a" + op)(*args, deadline)
+            answer = await getattr(self.tier, "a" + _METHODS.get(op, op))(*args, deadline)
         except Exception as error:
             self.failed(ticket, op, error)
             if op in _ASKED:

@@ -67,15 +67,7 @@ class Wiring:
         stages = self._chosen(given["tiers"])
         if not stages:
             return
-        name = names.name_of(
-            given["namespace"] or self.namespace,
-            names.function_name(
-                function.__wrapped__,
-                named=given["namespace"] is not None or given["key"] is not None,
-                own_program=self.own_namespace is not None,
-            ),
-            given["version"],
-        )
+        name = self.name(function, checked=True)
         flow = Flow(
             name,
             function.__wrapped__,
@@ -88,6 +80,25 @@ class Wiring:
         )
         function._set_flow(flow.aload if given["asynchronous"] else flow.load, name.prefix)
         self.holdings.add(function, flow, given["cache"])
+
+    def name(self, function: Any, *, checked: bool = False) -> names.Name:
+        """What a function is called in tiers, or would be.
+
+        Raises:
+            ConfigurationError: where that is to be `checked`, its name may be another program's
+                too.
+        """
+        given = function.cache_parameters()
+        own = given["namespace"] is not None or given["key"] is not None
+        return names.name_of(
+            given["namespace"] or self.namespace,
+            names.function_name(
+                function.__wrapped__,
+                named=own or not checked,
+                own_program=self.own_namespace is not None,
+            ),
+            given["version"],
+        )
 
     def cache(
         self,
