@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "hot/clock.hpp"
+#include "given_clock.hpp"
 #include "hot/forks.hpp"
 #include "hot/heap_type.hpp"
 #include "millpond/base/error.hpp"
@@ -82,16 +82,18 @@ py::str digits_of(const GenerationName& name) {
 class Table {
   public:
     Table(std::size_t limit, const py::object& clock)
-        : clock_(checked(clock)), table_(checked(limit), random_seed(), now()) {}
+        : clock_(clock), table_(checked(limit), random_seed(), clock_.now()) {}
 
     std::uint64_t sequence() { return table().sequence(); }
     bool up() { return table().up(); }
     std::uint64_t link_up() {
-        table().link_up(now());
+        table().link_up(clock_.now());
         return table().sequence();
     }
-    void link_down() { table().link_down(now()); }
-    double link_age() { return static_cast<double>((now() - table().since()).count()) * 1e-9; }
+    void link_down() { table().link_down(clock_.now()); }
+    double link_age() {
+        return static_cast<double>((clock_.now() - table().since()).count()) * 1e-9;
+    }
     bool learn(py::handle name, Stamp stamp, std::uint64_t since) {
         return table().learn(read_name(name), stamp, since);
     }
@@ -121,12 +123,6 @@ class Table {
     std::size_t limit() { return table().limit(); }
 
   private:
-    static py::object checked(const py::object& clock) {
-        if (!clock.is_none() && Py_TYPE(clock.ptr()) != manual_clock_type()) {
-            throw py::type_error("clock: a ManualClock or None is needed");
-        }
-        return clock;
-    }
     static std::size_t checked(std::size_t limit) {
         constexpr std::size_t kMost = std::size_t{1} << 28;
         if (limit == 0 || limit > kMost) {
@@ -138,16 +134,11 @@ class Table {
     // In the child of a fork nobody hears the link: it was the parent's.
     GenerationTable& table() {
         if (std::exchange(forks_, g_forks) != g_forks && table_.up()) {
-            table_.link_down(now());
+            table_.link_down(clock_.now());
         }
         return table_;
     }
-    Instant now() const {
-        return clock_.is_none() ? precise_now()
-                                : reinterpret_cast<ManualClockObject*>(clock_.ptr())->now;
-    }
-
-    py::object clock_;
+    GivenClock clock_;
     GenerationTable table_;
     std::uint32_t forks_ = g_forks;
 };

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "given_clock.hpp"
 #include "hot/forks.hpp"
 #include "millpond/base/error.hpp"
 #include "millpond/cache/journal.hpp"
@@ -18,11 +19,14 @@ namespace {
 using cache::JournalLimits;
 using cache::PendingKind;
 
+// How long a tier that has refused its journal is left alone.
+constexpr Nanos kRest = std::chrono::milliseconds{75};
+
 // The journal, which in the child of a fork hands out again what its parent's thread had taken.
 class PyJournal {
   public:
-    PyJournal(std::size_t max_items, std::size_t max_bytes)
-        : journal_(JournalLimits{max_items, max_bytes}) {
+    PyJournal(std::size_t max_items, std::size_t max_bytes, const py::object& clock)
+        : clock_(clock), journal_(JournalLimits{max_items, max_bytes}) {
         if (max_items == 0 || max_bytes == 0) {
             throw Error(ErrorCode::InvalidArgument,
                         "max_items and max_bytes: allowed are numbers above 0");
@@ -48,12 +52,12 @@ class PyJournal {
     }
     void add_everything() { journal().add_everything(); }
 
-    py::object take(std::size_t max_items) {
+    py::object take(std::size_t max_items, bool eager) {
         if (max_items == 0) {
             throw Error(ErrorCode::InvalidArgument, "max_items=0: allowed is a number above 0");
         }
         static constexpr const char* kKinds[] = {"everything", "names", "keys"};
-        auto batch = journal().take(max_items);
+        auto batch = journal().take(max_items, eager ? kNever : clock_.now());
         if (!batch) {
             return py::none();
         }
@@ -61,7 +65,9 @@ class PyJournal {
                               py::cast(batch->items));
     }
     bool done(std::uint64_t token) { return journal().done(token); }
-    bool failed(std::uint64_t token) { return journal().failed(token); }
+    bool failed(std::uint64_t token, bool refused) {
+        return journal().failed(token, refused ? clock_.now() + kRest : Instant{});
+    }
 
     std::size_t size() { return journal().size(); }
     std::size_t bytes() { return journal().bytes(); }
@@ -76,6 +82,7 @@ class PyJournal {
         return journal_;
     }
 
+    GivenClock clock_;
     cache::Journal journal_;
     std::uint32_t forks_ = g_forks;
 };
@@ -86,8 +93,9 @@ void bind_journal(py::module_& m) {
     const JournalLimits limits;
     py::class_<PyJournal>(m, "Journal", py::is_final(),
                           "What a tier that is out has to be told before it is read again.")
-        .def(py::init<std::size_t, std::size_t>(), py::kw_only(),
-             py::arg("max_items") = limits.items, py::arg("max_bytes") = limits.bytes)
+        .def(py::init<std::size_t, std::size_t, const py::object&>(), py::kw_only(),
+             py::arg("max_items") = limits.items, py::arg("max_bytes") = limits.bytes,
+             py::arg("clock") = py::none())
         .def(
             "add_names",
             [](PyJournal& self, const py::iterable& names) { self.add(PendingKind::Names, names); },
@@ -98,13 +106,17 @@ void bind_journal(py::module_& m) {
             py::arg("keys"), py::pos_only(), "Keys to be deleted.")
         .def("add_everything", &PyJournal::add_everything,
              "All of the tier: its namespace is to be bumped.")
-        .def("take", &PyJournal::take, py::arg("max_items") = 500, py::pos_only(),
+        .def("take", &PyJournal::take, py::arg("max_items") = 500, py::pos_only(), py::kw_only(),
+             py::arg("eager") = false,
              "(token, kind, items) to tell the tier now, the kind \"names\", \"keys\" or\n"
-             "\"everything\"; None if nothing is pending, or a batch is out.")
+             "\"everything\"; None if nothing is pending, a batch is out, or, unless `eager`, the\n"
+             "tier has refused one a moment ago.")
         .def("done", &PyJournal::done, py::arg("token"), py::pos_only(),
              "The tier has been told. False if that batch is not out any longer.")
-        .def("failed", &PyJournal::failed, py::arg("token"), py::pos_only(),
-             "The tier has not been told: the batch is pending again.")
+        .def("failed", &PyJournal::failed, py::arg("token"), py::pos_only(), py::kw_only(),
+             py::arg("refused") = false,
+             "The tier has not been told: the batch is pending again; one that was refused, in a\n"
+             "moment.")
         .def("__len__", &PyJournal::size)
         .def_property_readonly("bytes", &PyJournal::bytes, "What the items take, about.")
         .def_property_readonly("everything", &PyJournal::everything,

@@ -81,9 +81,9 @@ void Journal::add_everything() noexcept {
     }
 }
 
-std::optional<Journal::Batch> Journal::take(std::size_t most) {
+std::optional<Journal::Batch> Journal::take(std::size_t most, Instant now) {
     assert(most > 0);
-    if (is_out_ || (!everything_ && names_.empty() && keys_.empty())) {
+    if (is_out_ || now < resting_until_ || (!everything_ && names_.empty() && keys_.empty())) {
         return std::nullopt;
     }
     Batch batch;
@@ -124,10 +124,11 @@ bool Journal::done(std::uint64_t token) noexcept {
     return true;
 }
 
-bool Journal::failed(std::uint64_t token) noexcept {
+bool Journal::failed(std::uint64_t token, Instant until) noexcept {
     if (!is_out_ || token != token_) {
         return false;
     }
+    resting_until_ = until;
     std::vector<Item> items = std::move(out_);
     const PendingKind kind = out_kind_;
     is_out_ = false;

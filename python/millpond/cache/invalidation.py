@@ -83,26 +83,28 @@ def _tell(
     return "pending", ()
 
 
-def replay(stage: Stage, budget: Budget) -> Generator[Any, Any, bool]:
+def replay(stage: Stage, budget: Budget, *, eager: bool = False) -> Generator[Any, Any, bool]:
     """Tell a tier what it missed; whether it has been told all of it.
+
+    One that has just refused is left alone for a moment, unless `eager`: a tier whose disk is full
+    may refuse for hours, and every call comes here.
 
     Others may have read old values from it meanwhile and filled faster tiers with them, so these
     are told again, and so is memory.
     """
-    while (batch := stage.journal.take()) is not None:
+    while (batch := stage.journal.take(eager=eager)) is not None:
         token, kind, items = batch
         op = "delete" if kind == "keys" else "bump"
         what = stage.namespaces() if kind == "everything" else items
-        told = False
         try:
             told = (yield stage, op, (budget, what)) is not None
-        finally:  # Whoever is cancelled has not told it either.
-            if told:
-                stage.journal.done(token)
-            else:
-                stage.journal.failed(token)
+        except BaseException:  # Who is cancelled has not told it, and says nothing about it.
+            stage.journal.failed(token)
+            raise
         if not told:
+            stage.journal.failed(token, refused=True)
             return False
+        stage.journal.done(token)
         for faster in reversed(stage.faster):
             if (yield faster, op, (Budget(faster.tier.timeout), what)) is None:
                 faster.owe(op, what)
@@ -118,7 +120,7 @@ def replay_directly(stage: Stage, deadline: Deadline) -> None:
     """
     # An error ends the steps now, which puts back what was not told, and not only when its last
     # traceback is forgotten.
-    with closing(replay(stage, Budget(deadline.left()))) as steps:
+    with closing(replay(stage, Budget(deadline.left()), eager=True)) as steps:
         answer: Any = None
         while True:
             try:

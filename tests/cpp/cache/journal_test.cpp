@@ -87,6 +87,23 @@ TEST_F(JournalTest, WhatFailedIsHandedOutAgainInItsOldPlace) {
     EXPECT_THAT(take().items, ElementsAre("a", "b", "c", "d"));
 }
 
+TEST_F(JournalTest, AfterARefusalNothingIsHandedOutForAWhile) {
+    constexpr Instant kStart{std::chrono::seconds{5}};
+    constexpr Instant kLater = kStart + std::chrono::milliseconds{75};
+    journal.add(kKeys, "a");
+    journal.add(kKeys, "b");
+    EXPECT_TRUE(journal.failed(take(1).token, kLater));
+    EXPECT_EQ(journal.size(), 2U);
+    EXPECT_FALSE(journal.take(1, kStart));
+    EXPECT_FALSE(journal.take(1, kLater - Nanos{1}));
+    const auto batch = journal.take(1, kLater);
+    ASSERT_TRUE(batch);
+    // One that was not refused is to be had again at once, and so is what follows on success.
+    EXPECT_TRUE(journal.failed(batch->token));
+    EXPECT_TRUE(journal.done(journal.take(1, kStart).value_or(Journal::Batch{}).token));
+    EXPECT_TRUE(journal.take(1, kStart));
+}
+
 TEST_F(JournalTest, WhatComesDuringItsOwnReplayIsHeldAgain) {
     journal.add(kKeys, "a");
     journal.add(kKeys, "b");

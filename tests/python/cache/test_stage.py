@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from millpond import _engine
+from millpond.cache.invalidation import replay, replay_directly
 from millpond.cache.stage import Budget, Stage
+from millpond.cache.steps import drive
 from millpond.errors import LimitError, TierError
+from millpond.io.deadline import Deadline
 from millpond.testing import ManualClock
 from millpond.tiers.base import Entry, Fetched
 
@@ -25,6 +28,7 @@ class Scripted:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.seconds = 0.0
+        self.deletions = 0
         self.error: BaseException | None = None
 
     def _do(self) -> None:
@@ -42,6 +46,11 @@ class Scripted:
 
     def write(self, _entries: Any, _deadline: Any) -> None:
         self._do()
+
+    def delete(self, keys: Any, _deadline: Any) -> list[bool]:
+        self.deletions += 1
+        self._do()
+        return [True for _ in keys]
 
     def incr(self, _key: str, _amount: int, _ttl: Any, _deadline: Any) -> int:
         self._do()
@@ -132,3 +141,40 @@ def test_ctrl_c_says_nothing_about_the_tier(stage: Stage, tier: Scripted) -> Non
             fetch(stage)
     assert not stage.is_out()
     assert stage.monitor.snapshot()["in_flight"] == 0
+
+
+@pytest.mark.parametrize("kind", ["full", "not_ready"])
+def test_a_tier_that_refuses_its_journal_is_not_asked_at_every_call(
+    stage: Stage, tier: Scripted, kind: str
+) -> None:
+    stage.journal = _engine.Journal(clock=tier.clock)
+    stage.owe("delete", ["k"])
+    tier.error = TierError("no", tier="scripted", kind=kind)
+    for tries in (1, 2, 3):
+        assert not any(drive(replay(stage, Budget(1.0))) for _ in range(100))
+        assert tier.deletions == tries
+        tier.clock.advance(0.1)
+    tier.error = None
+    assert drive(replay(stage, Budget(1.0)))
+    assert (tier.deletions, len(stage.journal)) == (4, 0)
+
+
+def test_who_finds_a_tier_back_tells_it_at_once(stage: Stage, tier: Scripted) -> None:
+    stage.journal = _engine.Journal(clock=tier.clock)
+    stage.owe("delete", ["k"])
+    tier.error = TierError("no", tier="scripted")
+    assert not drive(replay(stage, Budget(1.0)))
+    tier.error = None
+    replay_directly(stage, Deadline.after(1.0))
+    assert len(stage.journal) == 0
+
+
+def test_a_replay_that_is_cancelled_says_nothing_about_the_tier(
+    stage: Stage, tier: Scripted
+) -> None:
+    stage.journal = _engine.Journal(clock=tier.clock)
+    stage.owe("delete", ["k"])
+    steps = replay(stage, Budget(1.0))
+    next(steps)
+    steps.close()
+    assert drive(replay(stage, Budget(1.0)))

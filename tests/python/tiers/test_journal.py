@@ -9,6 +9,7 @@ import pytest
 
 from millpond._engine import Journal
 from millpond.errors import ConfigurationError
+from millpond.testing import ManualClock
 
 
 def test_what_is_pending_is_handed_out_until_the_tier_was_told() -> None:
@@ -80,6 +81,24 @@ def test_an_iterable_may_use_the_journal() -> None:
     assert batch[2] == ["b", "a"]
 
 
+def test_after_a_refusal_it_waits_unless_it_is_asked_not_to() -> None:
+    clock = ManualClock()
+    journal = Journal(clock=clock)
+    journal.add_keys(["a"])
+    batch = journal.take()
+    assert batch
+    assert journal.failed(batch[0], refused=True)
+    assert journal.take() is None
+    clock.advance(0.05)
+    assert journal.take() is None
+    assert len(journal) == 1
+    batch = journal.take(eager=True)
+    assert batch
+    assert journal.failed(batch[0], refused=True)
+    clock.advance(0.1)
+    assert journal.take()
+
+
 def test_what_cannot_be_is_refused() -> None:
     anything: Any = Journal
     for options in ({"max_items": 0}, {"max_bytes": 0}):
@@ -94,6 +113,7 @@ def test_what_cannot_be_is_refused() -> None:
         lambda: journal.add_keys([5]),
         lambda: journal.take(-1),
         lambda: anything(10, 10),
+        lambda: anything(clock=1),
     ):
         with pytest.raises(TypeError):
             wrong()

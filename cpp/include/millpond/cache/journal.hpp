@@ -26,6 +26,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "millpond/base/clock.hpp"
+
 namespace millpond::cache {
 
 enum class PendingKind : std::uint8_t { Everything, Names, Keys };
@@ -54,12 +56,13 @@ class Journal {
         PendingKind kind = PendingKind::Everything;
         std::vector<std::string> items;  // none for Everything
     };
-    // Up to `most` items to tell the tier now; nothing while a batch is out, or if there are none.
-    // O(items of the batch). REQUIRES: most > 0.
-    [[nodiscard]] std::optional<Batch> take(std::size_t most);
-    // The batch has been told, or not. False for one that is not out any longer.
+    // Up to `most` items to tell the tier now; nothing while a batch is out, before the time that
+    // the last failure named, or if there are none. O(items of the batch). REQUIRES: most > 0.
+    [[nodiscard]] std::optional<Batch> take(std::size_t most, Instant now = kNever);
+    // The batch has been told, or not. False for one that is not out any longer. A tier that has
+    // refused it is to be left alone until some time: else every call would try it again.
     bool done(std::uint64_t token) noexcept;
-    bool failed(std::uint64_t token) noexcept;
+    bool failed(std::uint64_t token, Instant until = {}) noexcept;
     // For the child of a fork, in which nobody tells what was taken: it is handed out again.
     void forked() noexcept { failed(token_); }
 
@@ -120,6 +123,7 @@ class Journal {
     std::vector<Item> out_;  // the batch that is out
     PendingKind out_kind_ = PendingKind::Everything;
     bool is_out_ = false;
+    Instant resting_until_{};
     bool everything_ = false;
     std::size_t bytes_ = 0;
     std::uint64_t next_ = 1;
