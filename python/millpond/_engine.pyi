@@ -322,6 +322,14 @@ class Loaded:
         tags: tuple[int, ...] = ...,
         /,
     ) -> Self: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def left(self) -> float | None: ...
+    @property
+    def tags(self) -> tuple[int, ...]: ...
 
 @final
 class Function:
@@ -409,6 +417,7 @@ class TierMonitor:
     def state(self) -> Literal["closed", "open", "half_open"]: ...
     @property
     def full(self) -> bool: ...
+    cap: float | None
     def begin(self, operation: _TierOperation, /) -> int: ...
     def end(
         self,
@@ -425,6 +434,33 @@ class TierMonitor:
         self, ticket: int, outcome: str | None = None, /
     ) -> Literal["closed", "room"] | None: ...
     def snapshot(self) -> dict[str, Any]: ...
+
+@final
+class EntryReader:
+    def __new__(
+        cls,
+        monitor: TierMonitor,
+        source: int,
+        now: Callable[[], int],
+        monitors: tuple[TierMonitor, ...],
+        terms: tuple[bool, int, int, bool],
+        opened: Callable[[bytes, str], Any],
+        /,
+    ) -> Self: ...
+    def read(
+        self,
+        keys: Sequence[str],
+        entries: Sequence[bytes | None],
+        present: tuple[Sequence[str], Sequence[int | None]],
+        others: tuple[Sequence[str], Sequence[int | None]] | None,
+        most: float | None,
+        store: bool,
+        /,
+    ) -> tuple[dict[str, Loaded], bytes, list[str], list[str]]: ...
+
+def memory_life(
+    left: float | None, most: float | None, monitors: tuple[TierMonitor, ...], /
+) -> float | None: ...
 
 class _Bound(type): ...  # what classes that pybind11 binds are made by
 

@@ -131,27 +131,8 @@ PyObject* decode_tagged(PyObject*, PyObject* const* arguments, Py_ssize_t count)
 
 // One (name, stamp) pair; the name is 32 hexadecimal digits.
 bool read_stamp(PyObject* pair, EntryStamp& stamp) {
-    const auto digit = [](Py_UCS1 letter, unsigned& value) {
-        if (letter >= '0' && letter <= '9') {
-            value = value << 4 | static_cast<unsigned>(letter - '0');
-        } else if (letter >= 'a' && letter <= 'f') {
-            value = value << 4 | static_cast<unsigned>(letter - 'a' + 10);
-        } else {
-            return false;
-        }
-        return true;
-    };
-    PyObject* const name =
-        PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 ? PyTuple_GET_ITEM(pair, 0) : nullptr;
-    bool is_name = name != nullptr && PyUnicode_Check(name) && PyUnicode_IS_COMPACT_ASCII(name) &&
-                   PyUnicode_GET_LENGTH(name) == 32;
-    for (std::size_t i = 0; is_name && i < stamp.name.size(); ++i) {
-        const Py_UCS1* const letters = PyUnicode_1BYTE_DATA(name) + 2 * i;
-        unsigned value = 0;
-        is_name = digit(letters[0], value) && digit(letters[1], value);
-        stamp.name[i] = static_cast<std::byte>(value);
-    }
-    if (!is_name) {
+    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 ||
+        !read_generation(PyTuple_GET_ITEM(pair, 0), stamp.name)) {
         PyErr_SetString(PyExc_ValueError,
                         "a stamp is (32 hexadecimal digits in lower case, a whole number)");
         return false;
@@ -272,8 +253,6 @@ PyObject* read_head_function(PyObject*, PyObject* const* arguments, Py_ssize_t c
     return read_head(arguments[0], most);
 }
 
-// The whole short way: the value of an entry that is tagged and neither compressed nor encrypted;
-// NotImplemented for any other that is sound.
 PyObject* read_value(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     std::span<const std::byte> bytes;
     std::uint32_t most = 0;
@@ -289,20 +268,7 @@ PyObject* read_value(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
         raise_unreadable(fault);
         return nullptr;
     }
-    if (!payload_is_whole(found)) {
-        raise_unreadable(EntryFault::Damaged);
-        return nullptr;
-    }
-    if (found.header.schema != schema) {
-        raise_unreadable("schema");
-        return nullptr;
-    }
-    if (found.header.codec != EntryCodec::Tagged ||
-        (found.header.flags & (kEntryCompressed | kEntryEncrypted)) != 0) {
-        Py_RETURN_NOTIMPLEMENTED;
-    }
-    return decoded(arguments[0], reinterpret_cast<const char*>(found.payload.data()),
-                   found.payload.size(), readonly != 0);
+    return plain_value(arguments[0], found, schema, readonly != 0);
 }
 
 // The verified payload behind a head.
@@ -351,6 +317,23 @@ PyMethodDef functions[] = {
 };
 
 }  // namespace
+
+PyObject* plain_value(PyObject* bytes, const Envelope& found, std::uint64_t schema, bool readonly) {
+    if (!payload_is_whole(found)) {
+        raise_unreadable(EntryFault::Damaged);
+        return nullptr;
+    }
+    if (found.header.schema != schema) {
+        raise_unreadable("schema");
+        return nullptr;
+    }
+    if (found.header.codec != EntryCodec::Tagged ||
+        (found.header.flags & (kEntryCompressed | kEntryEncrypted)) != 0) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    return decoded(bytes, reinterpret_cast<const char*>(found.payload.data()), found.payload.size(),
+                   readonly);
+}
 
 int init_entries(PyObject* module) {
     if (init_entry_head(module) != 0) return -1;

@@ -51,26 +51,13 @@ PyObject* get_size(PyObject* self, void*) {
     return PyLong_FromSsize_t(PyBytes_GET_SIZE(as_head(self)->entry));
 }
 
-// Names are given as the tiers know them: in hexadecimal.
-Ref stamp_name(const EntryStamp& stamp) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    Ref name(PyUnicode_New(32, 0x7f));
-    if (!name) return name;
-    auto* out = static_cast<Py_UCS1*>(PyUnicode_DATA(name.get()));
-    for (const std::byte byte : stamp.name) {
-        *out++ = static_cast<Py_UCS1>(kDigits[std::to_integer<unsigned>(byte) >> 4]);
-        *out++ = static_cast<Py_UCS1>(kDigits[std::to_integer<unsigned>(byte) & 15]);
-    }
-    return name;
-}
-
 PyObject* get_stamps(PyObject* self, void*) {
     const Envelope& envelope = as_head(self)->envelope;
     const std::size_t count = envelope.stamps.size() / kStampBytes;
     Ref stamps(PyTuple_New(static_cast<Py_ssize_t>(count)));
     for (std::size_t i = 0; stamps && i < count; ++i) {
         const EntryStamp stamp = stamp_at(envelope, i);
-        const Ref name = stamp_name(stamp);
+        const Ref name(generation_text(stamp.name));
         const Ref value(PyLong_FromUnsignedLongLong(stamp.value));
         PyObject* const pair = name && value ? PyTuple_Pack(2, name.get(), value.get()) : nullptr;
         if (pair == nullptr) return nullptr;
@@ -161,6 +148,41 @@ void raise_unreadable(const char* kind) noexcept { raise_outcome(unreadable, "ki
 void raise_unreadable(EntryFault fault) noexcept {
     constexpr std::array kKinds{"", "foreign", "version", "truncated", "damaged", "oversized"};
     raise_unreadable(kKinds[static_cast<std::size_t>(fault)]);
+}
+
+bool is_unreadable() noexcept { return PyErr_ExceptionMatches(unreadable) != 0; }
+
+bool read_generation(PyObject* text, std::array<std::byte, 16>& name) noexcept {
+    const auto digit = [](Py_UCS1 letter) {
+        return letter >= '0' && letter <= '9'   ? letter - '0'
+               : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10
+                                                : -1;
+    };
+    if (!PyUnicode_Check(text) || !PyUnicode_IS_COMPACT_ASCII(text) ||
+        PyUnicode_GET_LENGTH(text) != 32) {
+        return false;
+    }
+    const Py_UCS1* letters = PyUnicode_1BYTE_DATA(text);
+    int all = 0;
+    for (std::byte& byte : name) {
+        const int value = digit(letters[0]) * 16 | digit(letters[1]);
+        byte = static_cast<std::byte>(value);
+        all |= value;
+        letters += 2;
+    }
+    return all >= 0;
+}
+
+PyObject* generation_text(const std::array<std::byte, 16>& name) noexcept {
+    constexpr char kDigits[] = "0123456789abcdef";
+    PyObject* const text = PyUnicode_New(32, 0x7f);
+    if (text == nullptr) return nullptr;
+    auto* out = static_cast<Py_UCS1*>(PyUnicode_DATA(text));
+    for (const std::byte byte : name) {
+        *out++ = static_cast<Py_UCS1>(kDigits[std::to_integer<unsigned>(byte) >> 4]);
+        *out++ = static_cast<Py_UCS1>(kDigits[std::to_integer<unsigned>(byte) & 15]);
+    }
+    return text;
 }
 
 bool entry_bytes(PyObject* object, std::span<const std::byte>& bytes) noexcept {

@@ -4,6 +4,8 @@
 
 #include <Python.h>
 
+#include <array>
+#include <cstddef>
 #include <string_view>
 
 #include "millpond/cache/envelope.hpp"
@@ -16,6 +18,14 @@ void raise_unencodable(const char* reason, std::string_view message) noexcept;
 // An entry that cannot be read; `kind` says why. Python's codecs know more kinds.
 void raise_unreadable(const char* kind) noexcept;
 void raise_unreadable(EntryFault fault) noexcept;
+// Whether the exception that is set is Unreadable.
+[[nodiscard]] bool is_unreadable() noexcept;
+
+// The name of a generation from 32 hexadecimal digits in lower case, as the tiers know it; false
+// without an exception for anything else.
+[[nodiscard]] bool read_generation(PyObject* text, std::array<std::byte, 16>& name) noexcept;
+// And back: a new reference, or null with MemoryError set.
+[[nodiscard]] PyObject* generation_text(const std::array<std::byte, 16>& name) noexcept;
 
 // The bytes of a bytes object; false with TypeError for any other type.
 [[nodiscard]] bool entry_bytes(PyObject* object, std::span<const std::byte>& bytes) noexcept;

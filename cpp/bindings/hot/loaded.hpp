@@ -21,6 +21,7 @@ struct LoadedObject {
     PyObject* tags;       // of memory's entry, beyond those of the call; a tuple of hashes, or null
     long long ttl;        // ns that memory keeps it; negative: without end
     double cost;          // dollars that the value cost, or would have
+    double left;          // seconds that its entry in a tier has left; infinite: it is from none
     std::uint8_t source;  // kFromFunction, kFromNobody, or the number of a tier
     bool store;           // whether memory keeps it
 };
@@ -30,6 +31,19 @@ struct LoadedObject {
 [[nodiscard]] PyObject* loaded_value(PyObject* object) noexcept;
 // The same as what it is; null if it is none.
 [[nodiscard]] const LoadedObject* as_loaded(PyObject* object) noexcept;
+
+// What a tier had. `life` is how long memory may keep it, in seconds, infinite: without end. `tags` is
+// null or a tuple of hashes. New reference, or null with MemoryError set.
+struct TierValue {
+    PyObject* value;
+    PyObject* tags;
+    double left;
+    double life;
+    double cost;
+    std::uint8_t source;
+    bool store;
+};
+[[nodiscard]] PyObject* make_loaded(const TierValue& from);
 
 [[nodiscard]] int init_loaded(PyObject* module);
 

@@ -1,8 +1,7 @@
 #include "hot/tier_monitor.hpp"
 
-#include <array>
 #include <cmath>
-#include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -10,6 +9,7 @@
 #include "hot/clock.hpp"
 #include "hot/forks.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/name_table.hpp"
 #include "hot/tier_snapshot.hpp"
 #include "millpond/cache/tier_monitor.hpp"
 #include "translate_error.hpp"
@@ -28,6 +28,7 @@ struct MonitorObject {
     PyObject* name;                             // owned
     ManualClockObject* clock;                   // owned; null: the system's
     std::uint32_t forks;                        // g_forks when it was last looked at
+    double cap;                                 // seconds; infinite: none
 };
 
 MonitorObject* as_monitor(PyObject* object) noexcept {
@@ -35,52 +36,6 @@ MonitorObject* as_monitor(PyObject* object) noexcept {
 }
 
 PyTypeObject* g_type = nullptr;
-
-// The names as Python has them, so that one given as a literal is found by its address.
-template <class Value, std::size_t kCount>
-struct Names {
-    std::array<PyObject*, kCount> texts{};
-
-    bool make() {
-        for (std::size_t i = 0; i < kCount; ++i) {
-            texts[i] = PyUnicode_InternFromString(name_of(static_cast<Value>(i)).data());
-            if (texts[i] == nullptr) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    // False with an exception set that lists what is allowed.
-    bool find(PyObject* text, const char* what, Value& value) const {
-        for (std::size_t i = 0; i < kCount; ++i) {
-            if (texts[i] == text) {
-                value = static_cast<Value>(i);
-                return true;
-            }
-        }
-        return find_equal(text, what, value);
-    }
-
-    [[gnu::noinline]] bool find_equal(PyObject* text, const char* what, Value& value) const {
-        std::string allowed;
-        for (std::size_t i = 0; i < kCount; ++i) {
-            const std::string_view name = name_of(static_cast<Value>(i));
-            if (PyUnicode_Check(text) && PyUnicode_CompareWithASCIIString(text, name.data()) == 0) {
-                value = static_cast<Value>(i);
-                return true;
-            }
-            allowed += (allowed.empty() ? "\"" : ", \"") + std::string(name) + "\"";
-        }
-        const Ref shown(PyObject_Repr(text));
-        const char* const given = shown ? PyUnicode_AsUTF8(shown.get()) : nullptr;
-        PyErr_Clear();
-        raise_error(
-            PythonError::Configuration,
-            std::string(what) + "=" + (given != nullptr ? given : "?") + ": allowed is " + allowed);
-        return false;
-    }
-};
 
 Names<TierOp, cache::kTierOps> g_ops;
 Names<TierOutcome, cache::kTierOutcomes> g_outcomes;
@@ -98,11 +53,6 @@ cache::TierMonitor& monitor_of(MonitorObject* self) noexcept {
         self->monitor->forked(random_seed(), now_of(self));
     }
     return *self->monitor;
-}
-
-PyObject* notice_object(TierNotice notice) noexcept {
-    return Py_NewRef(
-        notice == TierNotice::None ? Py_None : g_notices.texts[static_cast<std::size_t>(notice)]);
 }
 
 bool read_outcome(PyObject* given, TierOutcome& outcome) {
@@ -163,6 +113,7 @@ PyObject* monitor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     self->clock =
         clock == Py_None ? nullptr : reinterpret_cast<ManualClockObject*>(Py_NewRef(clock));
     self->forks = g_forks;
+    self->cap = std::numeric_limits<double>::infinity();
     try {
         self->monitor = new cache::TierMonitor(options, seed, now_of(self));
     } catch (...) {
@@ -224,7 +175,7 @@ PyObject* monitor_end(PyObject* object, PyObject* const* args, Py_ssize_t count)
         (count > 3 && !read_count(args[3], bytes.out))) {
         return nullptr;
     }
-    return notice_object(monitor_of(self).end(ticket, outcome, bytes, now_of(self)));
+    return notice_name(monitor_of(self).end(ticket, outcome, bytes, now_of(self)));
 }
 
 PyObject* monitor_count(PyObject* object, PyObject* const* args, Py_ssize_t count) {
@@ -278,7 +229,7 @@ PyObject* monitor_end_probe(PyObject* object, PyObject* const* args, Py_ssize_t 
     }
     const cache::TierMonitor::Probe probe{(ticket & 1) != 0,
                                           static_cast<std::uint32_t>(ticket >> 1)};
-    return notice_object(monitor_of(self).end_probe(probe, outcome, now_of(self)));
+    return notice_name(monitor_of(self).end_probe(probe, outcome, now_of(self)));
 }
 
 // ---- For those who look
@@ -298,6 +249,25 @@ PyObject* monitor_state(PyObject* object, void*) {
 
 PyObject* monitor_full(PyObject* object, void*) {
     return PyBool_FromLong(monitor_of(as_monitor(object)).full());
+}
+
+PyObject* monitor_cap(PyObject* object, void*) {
+    const double cap = as_monitor(object)->cap;
+    return std::isinf(cap) ? Py_NewRef(Py_None) : PyFloat_FromDouble(cap);
+}
+
+int monitor_set_cap(PyObject* object, PyObject* given, void*) {
+    double cap = std::numeric_limits<double>::infinity();
+    if (given == nullptr || (given != Py_None && PyFloat_Check(given) == 0)) {
+        raise_error(PythonError::OptionType, "cap: allowed is a float of seconds, or None");
+        return -1;
+    }
+    if (given != Py_None && !((cap = PyFloat_AS_DOUBLE(given)) >= 0)) {
+        raise_error(PythonError::Configuration, "cap: allowed are seconds >= 0");
+        return -1;
+    }
+    as_monitor(object)->cap = cap;
+    return 0;
 }
 
 PyMethodDef g_methods[] = {
@@ -337,6 +307,9 @@ PyGetSetDef g_attributes[] = {
     {"state", monitor_state, nullptr, "\"closed\", \"open\" (the tier is out) or \"half_open\".",
      nullptr},
     {"full", monitor_full, nullptr, "Whether the tier has no room for more.", nullptr},
+    {"cap", monitor_cap, monitor_set_cap,
+     "Seconds that memory may keep what the tier is asked about, for now; None: no limit.",
+     nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -365,6 +338,18 @@ PyType_Spec g_spec = {"millpond._engine.TierMonitor", sizeof(MonitorObject), 0,
                       Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, g_slots};
 
 }  // namespace
+
+bool is_tier_monitor(PyObject* object) noexcept { return Py_IS_TYPE(object, g_type); }
+cache::TierMonitor& tier_monitor(PyObject* object) noexcept {
+    return monitor_of(as_monitor(object));
+}
+Instant tier_now(PyObject* object) noexcept { return now_of(as_monitor(object)); }
+double tier_cap(PyObject* object) noexcept { return as_monitor(object)->cap; }
+
+PyObject* notice_name(TierNotice notice) noexcept {
+    return Py_NewRef(
+        notice == TierNotice::None ? Py_None : g_notices.texts[static_cast<std::size_t>(notice)]);
+}
 
 int init_tier_monitor(PyObject* module) {
     count_forks();

@@ -159,14 +159,24 @@ class Coherence:
         self.stage = stage
         self.holdings = holdings
         self.grace = grace
-        self.is_up = False
+        self._is_up = False
         self._begun = False
         self.changes = 0
         self.losses = 0
         self._seq = 0
         self._word: Buffer | None = None
         self._reading = threading.RLock()
-        stage.cap = self._cap
+        stage.monitor.cap = float(grace)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether changes are heard at once; while they are not, memory keeps for the grace."""
+        return self._is_up
+
+    @is_up.setter
+    def is_up(self, yes: bool) -> None:
+        self._is_up = yes
+        self.stage.monitor.cap = None if yes else float(self.grace)
 
     def begin(self) -> None:
         """Hear of changes from now on. May be called again: what has begun goes on."""
@@ -259,6 +269,3 @@ class Coherence:
             "losses": self.losses,
             "bound_seconds": self.grace,
         }
-
-    def _cap(self) -> float | None:
-        return None if self.is_up else self.grace

@@ -21,8 +21,8 @@ from millpond.cache.marks import Marks
 from millpond.cache.stage import Budget
 from millpond.cache.steps import Raised, adrive, drive
 from millpond.cache.turn import LANDED, SEEN
-from millpond.io.codecs import Unencodable, Unreadable
-from millpond.tiers.base import Entry, Fetched
+from millpond.io.codecs import Unencodable
+from millpond.tiers.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from millpond.cache.stage import Stage
     from millpond.cache.steps import Steps
     from millpond.io.codecs import Codec
+    from millpond.tiers.base import Fetched
 
     Call = tuple[str, tuple[str, ...]]  # the name of a call and the generations of its tags
 
@@ -68,15 +69,6 @@ class Item(NamedTuple):
     cost: float
 
 
-class Found(NamedTuple):
-    """A value, the seconds it has left, what it cost, and generations that only it knows of."""
-
-    value: Any
-    left: float | None
-    cost: float
-    others: tuple[str, ...] = ()
-
-
 @final
 class Flow:
     """The tiers of one function or cache.
@@ -96,6 +88,7 @@ class Flow:
 
     __slots__ = (
         "_marks",
+        "_readers",
         "_warned",
         "budget",
         "codec",
@@ -103,6 +96,7 @@ class Flow:
         "listening",
         "lock",
         "mapping",
+        "monitors",
         "name",
         "rules",
         "stages",
@@ -125,6 +119,8 @@ class Flow:
         self.name = name
         self.function = function
         self.stages = tuple(stages)
+        self.monitors = tuple([stage.monitor for stage in stages])
+        self._readers = {stage: self._reader(stage, codec) for stage in stages}
         self.codec = codec
         self.rules = rules
         self.budget = budget
@@ -159,11 +155,11 @@ class Flow:
             if mode & REFRESH:
                 look = yield from self.stamps(stage, names, budget)
             else:
-                found, look = yield from self._look(stage, [key], names, budget)
+                found, look = yield from self._look(stage, [key], names, budget, self.rules, store)
                 if found:
                     if looks and store:
                         yield from self._fill_up(looks, found, budget)
-                    return self.loaded(found[key], self.rules, store, stage.source)
+                    return found[key]
             if look is not None:
                 looks.append(look)
         held = FREE
@@ -171,7 +167,7 @@ class Flow:
             found, at, held = yield from self._turn(key, names, looks, budget)
             if found:
                 yield from self._fill_up(looks[:at], found, budget)
-                return self.loaded(found[key], self.rules, store, looks[at].stage.source)
+                return found[key]
         held.began()
         try:
             value = yield None, self.function, (args, kwargs)
@@ -183,14 +179,14 @@ class Flow:
             rules = self.rules.for_call(args[2], args[4]) if self.mapping else self.rules
             if looks:
                 return (yield from self.keep(key, value, rules, mode, looks, budget, held))
-            found, store = self._worth(value, rules, mode)
-            return self.loaded(found, rules, store, FROM_FUNCTION)
+            store = store and rules.keeps(value)
+            return self.loaded(value, rules.life(value), rules.dollars(value), rules, store)
         finally:
             held.end()
 
     def _turn(
         self, key: str, names: list[str], looks: list[Look], budget: Budget
-    ) -> Generator[Any, Any, tuple[dict[str, Found], int, Held]]:
+    ) -> Generator[Any, Any, tuple[dict[str, _engine.Loaded], int, Held]]:
         """Takes the lease of a key, or waits for the process that has it.
 
         Returns:
@@ -207,7 +203,8 @@ class Flow:
                 held = yield from turn.take(looks[at].seen, budget)
                 if held is not LANDED:
                     return {}, at, held or FREE
-                found, look = yield from self._look(looks[at].stage, [key], names, budget)
+                stage = looks[at].stage
+                found, look = yield from self._look(stage, [key], names, budget, self.rules, True)
                 if found:
                     turn.landed()
                     return found, at, FREE
@@ -229,17 +226,12 @@ class Flow:
         held: Held = FREE,
     ) -> Steps:
         """Stores what the function returned, by its rules; a `Loaded`."""
-        found, store = self._worth(value, rules, mode)
-        if store:
-            items = [Item(key, value, found.left, found.cost)]
-            yield from self.fill(looks, items, budget, write=bool(mode & REFRESH), held=held)
-        return self.loaded(found, rules, store, FROM_FUNCTION)
-
-    @staticmethod
-    def _worth(value: Any, rules: Rules, mode: int) -> tuple[Found, bool]:
-        """A value that the function returned, and whether it is stored."""
         store = not mode & NO_STORE and rules.keeps(value)
-        return Found(value, rules.life(value), rules.dollars(value)), store
+        life, cost = rules.life(value), rules.dollars(value)
+        if store:
+            items = [Item(key, value, life, cost)]
+            yield from self.fill(looks, items, budget, write=bool(mode & REFRESH), held=held)
+        return self.loaded(value, life, cost, rules, store)
 
     # ---- Many keys of a cache
 
@@ -260,10 +252,10 @@ class Flow:
         brought: dict[Any, Any] = {}
         absent = dict(calls)
         for stage in self.stages:
-            found, look = yield from self._look(stage, list(absent), names, budget)
+            found, look = yield from self._look(stage, list(absent), names, budget, rules, True)
             yield from self._fill_up(looks, found, budget)
             for key, one in found.items():
-                brought[absent.pop(key)] = self.loaded(one, rules, True, stage.source)
+                brought[absent.pop(key)] = one
             if look is not None:
                 looks.append(look)
             if not absent:
@@ -280,8 +272,7 @@ class Flow:
                 life, store = rules.life(value), rules.keeps(value)
                 if store:
                     items.append(Item(key, value, life, 0.0))
-                made = Found(value, life, 0.0)
-                brought[wanted] = self.loaded(made, rules, store, FROM_FUNCTION)
+                brought[wanted] = self.loaded(value, life, 0.0, rules, store)
         yield from self.fill(looks, items, budget)
         return brought
 
@@ -295,34 +286,39 @@ class Flow:
         stamps = yield stage, "stamp", (budget, names)
         return None if stamps is None else Look(stage, {}, list(zip(names, stamps, strict=True)))
 
-    def _look(self, stage: Stage, keys: list[str], names: list[str], budget: Budget) -> Steps:
+    def _look(
+        self,
+        stage: Stage,
+        keys: list[str],
+        names: list[str],
+        budget: Budget,
+        rules: Rules,
+        store: bool,
+    ) -> Steps:
         """(what the stage has by key, the look for filling it with the rest or None)."""
-        found: dict[str, Found] = {}
-        seen = b""
         if len(stage.journal) and not (yield from replay(stage, budget)):
-            return found, None
+            return {}, None
         fetched: Fetched | None = yield stage, "fetch", (budget, keys, names)
         if fetched is None:
-            return found, None
-        known = dict(zip(names, fetched.stamps, strict=True))
-        for key, data in zip(keys, fetched.data, strict=True):
-            if data is None:
-                stage.monitor.count("absent")
-                continue
-            one = self._opened(stage, key, data, names, known)
-            if type(one) is list:
-                # Tags that only the value knows: a second trip.
-                more: Fetched | None = yield stage, "fetch", (budget, [], one)
-                if more is None:
-                    continue
-                known |= zip(one, more.stamps, strict=True)
-                one = self._opened(stage, key, data, names, known)
-            if type(one) is Found:
-                found[key] = one
-            else:
-                seen = data[:SEEN]
+            return {}, None
+        data, guards, stamps = fetched
+        read = self._readers[stage].read
+        most = rules.memory_ttl
+        present = (names, stamps)
+        found, seen, later, unknown = read(keys, data, present, None, most, store)
+        if later:
+            # Tags that only the values know: a second trip.
+            others = [*dict.fromkeys(unknown)]
+            more: Fetched | None = yield stage, "fetch", (budget, [], others)
+            if more is not None:
+                had = dict(zip(keys, data, strict=True))
+                entries = [had[key] for key in later]
+                also = read(later, entries, present, (others, more.stamps), most, store)
+                found |= also[0]
+                seen = also[1] or seen
         if len(found) == len(keys):
             return found, None
+        known = dict(zip(names, stamps, strict=True))
         yield from self._marks.leave(stage, budget, lost=known[names[1]] is None)
         missing = [name for name in names if known[name] is None]
         if missing:
@@ -331,56 +327,25 @@ class Flow:
                 return found, None
             known |= zip(missing, made, strict=True)
         pairs = [(name, at) for name in names if (at := known[name]) is not None]
-        return found, Look(stage, dict(zip(keys, fetched.guards, strict=True)), pairs, seen)
-
-    def _opened(
-        self,
-        stage: Stage,
-        key: str,
-        data: bytes,
-        names: list[str],
-        known: dict[str, int | None],
-    ) -> Found | list[str] | None:
-        """What is in an entry, if it is still good; or the names that have to be known for that."""
-        try:
-            head = self.codec.head(data)
-            others: list[str] = []
-            for name, at in head.stamps:
-                if name not in names:
-                    others.append(name)
-                elif known[name] != at:
-                    stage.monitor.count("stale_generation")
-                    return None
-            if others:
-                unknown = [name for name in others if name not in known]
-                if unknown:
-                    return unknown
-                if any(known[name] != at for name, at in head.stamps):
-                    stage.monitor.count("stale_generation")
-                    return None
-            left = (head.expires_us - stage.tier.now()) / 1e6
-            if left <= 0:
-                stage.monitor.count("expired")
-                return None
-            value = self.codec.decode(data, key=key)
-        except Unreadable:
-            stage.monitor.count("unreadable")
-            return None
-        stage.monitor.count("hit")
-        return Found(value, left, head.cost, tuple(others))
+        return found, Look(stage, dict(zip(keys, guards, strict=True)), pairs, seen[:SEEN])
 
     # ---- Up
 
-    def _fill_up(self, looks: list[Look], found: dict[str, Found], budget: Budget) -> Steps:
+    def _fill_up(
+        self, looks: list[Look], found: dict[str, _engine.Loaded], budget: Budget
+    ) -> Steps:
         """Brings what a slower stage had to the faster ones, where they can vouch for it.
 
         A value with generations that its call does not know is left to the slower stage: the
         faster ones were not asked for the stamps of these.
         """
-        items = [
-            Item(key, one.value, one.left, one.cost) for key, one in found.items() if not one.others
-        ]
-        yield from self.fill(looks, items, budget)
+        if looks:
+            items = [
+                Item(key, one.value, one.left, one.cost)
+                for key, one in found.items()
+                if not one.tags
+            ]
+            yield from self.fill(looks, items, budget)
 
     def fill(
         self,
@@ -435,26 +400,19 @@ class Flow:
             return None
         return Entry(item.key, data, ttl, look.guards.get(item.key, 0), fence)
 
-    def memory_life(self, left: float | None, rules: Rules) -> float | None:
-        """Seconds that memory may keep a value that has so many left; None for no limit."""
-        life = rules.memory_ttl
-        if left is not None and (life is None or left < life):
-            life = left
-        for stage in self.stages:
-            cap = stage.cap()
-            if cap is not None and (life is None or cap < life):
-                life = cap
-        return life
+    def loaded(
+        self, value: Any, life: float | None, cost: float, rules: Rules, store: bool
+    ) -> _engine.Loaded:
+        """What the function returned, with what memory has to know of it."""
+        kept = _engine.memory_life(life, rules.memory_ttl, self.monitors)
+        ttl = _NO_LIMIT if kept is None else int(kept * 1e9)
+        return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost)
 
-    def loaded(self, found: Found, rules: Rules, store: bool, source: int) -> _engine.Loaded:
-        """The value with what memory has to know of it."""
-        life = self.memory_life(found.left, rules)
-        ttl = _NO_LIMIT if life is None else int(life * 1e9)
-        keep = store and ttl != 0
-        if not found.others:
-            return _engine.Loaded(found.value, ttl, keep, source, found.cost)
-        hashes = tuple([int(name[:16], 16) for name in found.others])
-        return _engine.Loaded(found.value, ttl, keep, source, found.cost, hashes)
+    def _reader(self, stage: Stage, codec: Codec) -> _engine.EntryReader:
+        tier = stage.tier
+        return _engine.EntryReader(
+            stage.monitor, stage.source, tier.now, self.monitors, codec.terms, codec.opened
+        )
 
     def _cannot(self, value: Any, error: Unencodable) -> None:
         self.unencodable += 1

@@ -52,7 +52,6 @@ class Stage:
         monitor: its breaker and statistics.
         source: the number by which hits are counted.
         default_ttl: seconds that a value lives here when its function says nothing.
-        cap: seconds that memory may keep what this tier is asked about, now; None: no limit.
         journal: what the tier has to be told before it is read again.
         faster: the stages before it, the fastest first.
         drop: drop(op, what): memory forgets what was told.
@@ -62,7 +61,6 @@ class Stage:
     """
 
     __slots__ = (
-        "cap",
         "default_ttl",
         "drop",
         "faster",
@@ -80,13 +78,12 @@ class Stage:
         self.monitor = monitor
         self.default_ttl = min(default_ttl, tier.max_ttl)
         self.source = _engine.source_id(tier.name)
-        self.cap: Callable[[], float | None] = _no_cap
         self.journal = _engine.Journal()
         self.keeper: Keeper | None = None
         self.faster: tuple[Stage, ...] = ()
         self.drop: Callable[[str, list[str]], object] = _nothing
         self.namespaces: Callable[[], list[str]] = list
-        self.opened: Callable[[], object] = _no_cap
+        self.opened: Callable[[], object] = _not
 
     def ask(self, budget: Budget, op: Any, *args: Any) -> Any:
         """What the tier answers, True for no answer; None where it is out, or failed."""
@@ -192,5 +189,5 @@ def _nothing(_op: str, _what: list[str]) -> None:
     pass
 
 
-def _no_cap() -> float | None:
-    return None
+def _not() -> None:
+    pass

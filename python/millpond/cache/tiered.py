@@ -311,7 +311,7 @@ class TieredCache:
         ]
         yield from self._flow.fill(looks, items, budget, write=True)
         for name, value, life, _ in items:
-            memory_life = self._flow.memory_life(life, rules)
+            memory_life = _engine.memory_life(life, rules.memory_ttl, self._flow.monitors)
             self._memory.set(named[name], value, ttl=memory_life, tags=(*every, name))
 
     def _deleting(self, keys: Iterable[Any]) -> Steps:

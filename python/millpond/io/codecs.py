@@ -186,7 +186,7 @@ class Codec:
             value = _engine.read_value(data, self._schema, self._most, self._readonly)
             if value is not NotImplemented:
                 return value
-        return self._opened(data, key)
+        return self.opened(data, key)
 
     def __repr__(self) -> str:
         writes = "pickle" if self._signer else "msgpack" if self._writes_typed else "tagged"
@@ -207,7 +207,12 @@ class Codec:
                 error.add_note(f"as {self!r}: {not_typed}")
                 raise
 
-    def _opened(self, data: bytes, key: str) -> Any:
+    @property
+    def terms(self) -> tuple[bool, int, int, bool]:
+        """Whether `opened` is needed only for what is not plain; schema, most bytes, readonly."""
+        return self._plain, self._schema, self._most, self._readonly
+
+    def opened(self, data: bytes, key: str) -> Any:
         """The value of an entry that is more than tagged bytes in an envelope."""
         head = _engine.read_head(data, self._most)
         if head.schema != self._schema:

@@ -1,0 +1,173 @@
+#include "hot/entry_reading.hpp"
+
+#include <algorithm>
+#include <span>
+
+#include "hot/entry_functions.hpp"
+#include "hot/entry_head.hpp"
+#include "hot/loaded.hpp"
+
+namespace millpond::bindings {
+
+using cache::TierEvent;
+
+// Adds names with their stamps. False with an exception set.
+bool read_present(PyObject* names, PyObject* stamps, std::vector<Present>& present) {
+    const Ref texts(PySequence_Fast(names, "generation names are a sequence"));
+    const Ref numbers(texts ? PySequence_Fast(stamps, "stamps are a sequence") : nullptr);
+    if (!numbers) {
+        return false;
+    }
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(texts.get());
+    if (PySequence_Fast_GET_SIZE(numbers.get()) != count) {
+        PyErr_SetString(PyExc_ValueError, "the tier has not given a stamp for each name");
+        return false;
+    }
+    present.reserve(present.size() + static_cast<std::size_t>(count));
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        Present one;
+        if (!read_generation(PySequence_Fast_GET_ITEM(texts.get(), i), one.name)) {
+            PyErr_SetString(PyExc_ValueError, "a generation has 32 hexadecimal digits");
+            return false;
+        }
+        PyObject* const number = PySequence_Fast_GET_ITEM(numbers.get(), i);
+        if (PyLong_Check(number)) {
+            const unsigned long long stamp = PyLong_AsUnsignedLongLong(number);
+            if (stamp != ~0ULL || PyErr_Occurred() == nullptr) {
+                one.stamp = stamp;
+            }
+            PyErr_Clear();  // No entry has such a stamp.
+        }
+        present.push_back(one);
+    }
+    return true;
+}
+
+double memory_life(double left, double most, PyObject* monitors) noexcept {
+    double life = std::min(left, most);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(monitors); ++i) {
+        life = std::min(life, tier_cap(PyTuple_GET_ITEM(monitors, i)));
+    }
+    return life;
+}
+
+// Entries have their stamps in the order in which calls ask for them, mostly.
+std::optional<std::size_t> Reading::find(const GenerationBytes& name, std::size_t first) const {
+    if (first < known_.size() && known_[first].name == name) {
+        return first;
+    }
+    const auto at = std::find_if(known_.begin(), known_.end(),
+                                 [&](const Present& one) { return one.name == name; });
+    return at == known_.end() ? std::nullopt
+                              : std::optional(static_cast<std::size_t>(at - known_.begin()));
+}
+
+// Whether all stamps are the present ones; `tags` are the hashes of those that the call did not name.
+Reading::Outcome Reading::compare(const Envelope& found, Ref& tags) {
+    const std::size_t count = found.stamps.size() / kStampBytes;
+    std::vector<std::uint64_t> hashes;
+    others_.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+        const EntryStamp stamp = stamp_at(found, i);
+        const std::optional<std::size_t> at = find(stamp.name, i);
+        if (!at) {
+            others_.push_back(stamp.name);
+        } else if (known_[*at].stamp != stamp.value) {
+            return bad(TierEvent::StaleGeneration);
+        } else if (*at >= call_) {
+            std::uint64_t hash = 0;  // The first 16 digits of a name are the hash of its tag.
+            for (std::size_t byte = 0; byte < 8; ++byte) {
+                hash = hash << 8 | std::to_integer<std::uint64_t>(stamp.name[byte]);
+            }
+            hashes.push_back(hash);
+        }
+    }
+    if (!others_.empty()) {
+        return Outcome::Unknown;
+    }
+    if (!hashes.empty()) {
+        tags = Ref(PyTuple_New(static_cast<Py_ssize_t>(hashes.size())));
+        for (std::size_t i = 0; tags && i < hashes.size(); ++i) {
+            PyObject* const hash = PyLong_FromUnsignedLongLong(hashes[i]);
+            if (hash == nullptr) {
+                return Outcome::Error;
+            }
+            PyTuple_SET_ITEM(tags.get(), static_cast<Py_ssize_t>(i), hash);
+        }
+        return tags ? Outcome::Good : Outcome::Error;
+    }
+    return Outcome::Good;
+}
+
+// Asked once for all entries. False with an exception set.
+bool Reading::now(double& micros) {
+    if (now_ < 0) {
+        const Ref given(PyObject_CallNoArgs(reader_->now));
+        now_ = given ? PyFloat_AsDouble(given.get()) : -1;
+        if (now_ == -1 && PyErr_Occurred() != nullptr) {
+            return false;
+        }
+    }
+    micros = now_;
+    return true;
+}
+
+Reading::Outcome Reading::value_of(PyObject* key, PyObject* entry, const Envelope& found,
+                                   Ref& value) {
+    if (reader_->plain) {
+        value = Ref(plain_value(entry, found, reader_->schema, reader_->readonly));
+    }
+    if (!reader_->plain || value.get() == Py_NotImplemented) {
+        PyObject* const arguments[] = {entry, key};
+        value = Ref(PyObject_Vectorcall(reader_->opened, arguments, 2, nullptr));
+    }
+    if (value) {
+        return Outcome::Good;
+    }
+    if (!is_unreadable()) {
+        return Outcome::Error;
+    }
+    PyErr_Clear();
+    return bad(TierEvent::Unreadable);
+}
+
+Reading::Outcome Reading::open(PyObject* key, PyObject* entry, Ref& loaded) {
+    if (!PyBytes_CheckExact(entry)) {
+        return bad(TierEvent::Unreadable);
+    }
+    Envelope found;
+    const std::span<const std::byte> bytes = std::as_bytes(
+        std::span(PyBytes_AS_STRING(entry), static_cast<std::size_t>(PyBytes_GET_SIZE(entry))));
+    if (read_envelope(bytes, found, reader_->most) != EntryFault::None) {
+        return bad(TierEvent::Unreadable);
+    }
+    Ref tags;
+    Outcome outcome = compare(found, tags);
+    if (outcome != Outcome::Good) {
+        return outcome;
+    }
+    double micros = 0;
+    if (!now(micros)) {
+        return Outcome::Error;
+    }
+    const double left = (static_cast<double>(found.header.expires_us) - micros) / 1e6;
+    if (left <= 0) {
+        return bad(TierEvent::Expired);
+    }
+    Ref value;
+    outcome = value_of(key, entry, found, value);
+    if (outcome != Outcome::Good) {
+        return outcome;
+    }
+    tier_monitor(reader_->monitor).count(TierEvent::Hit);
+    loaded = Ref(make_loaded({.value = value.get(),
+                              .tags = tags.get(),
+                              .left = left,
+                              .life = memory_life(left, most_, reader_->monitors),
+                              .cost = found.header.cost,
+                              .source = reader_->source,
+                              .store = store_}));
+    return loaded ? Outcome::Good : Outcome::Error;
+}
+
+}  // namespace millpond::bindings
