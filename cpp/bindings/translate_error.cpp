@@ -28,6 +28,15 @@ const char* class_name(PythonError kind) noexcept {
     return "MillpondError";
 }
 
+// New reference, or null with an exception set.
+PyObject* class_of(PythonError kind) noexcept {
+    PyObject* module = PyImport_ImportModule("millpond.errors");
+    if (module == nullptr) return nullptr;
+    PyObject* type = PyObject_GetAttrString(module, class_name(kind));
+    Py_DECREF(module);
+    return type;
+}
+
 PythonError kind_of(ErrorCode code) noexcept {
     switch (code) {
         case ErrorCode::InvalidArgument: return PythonError::Configuration;
@@ -75,13 +84,21 @@ void fail_in_raw_code(const std::string& kind, const std::string& message) {
 }  // namespace
 
 void raise_error(PythonError kind, std::string_view message) noexcept {
-    PyObject* module = PyImport_ImportModule("millpond.errors");
-    if (module == nullptr) return;
-    PyObject* type = PyObject_GetAttrString(module, class_name(kind));
-    Py_DECREF(module);
+    PyObject* type = class_of(kind);
     if (type == nullptr) return;
     raise_as(type, message);
     Py_DECREF(type);
+}
+
+bool is_error(PyObject* exception, PythonError kind) noexcept {
+    PyObject* type = class_of(kind);
+    if (type == nullptr) {
+        PyErr_Clear();
+        return false;
+    }
+    const bool is = PyErr_GivenExceptionMatches(exception, type) == 1;
+    Py_DECREF(type);
+    return is;
 }
 
 void raise_current_exception() noexcept {

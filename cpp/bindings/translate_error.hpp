@@ -34,6 +34,8 @@ enum class PythonError {
 // Raises the class with `message` (UTF-8; other bytes are shown as \x escapes).
 // REQUIRES: no Python exception is set.
 void raise_error(PythonError kind, std::string_view message) noexcept;
+// Whether an exception is of the class. REQUIRES: no Python exception is set.
+[[nodiscard]] bool is_error(PyObject* exception, PythonError kind) noexcept;
 
 // Raises what is being handled: millpond::Error by its code, bad_alloc as MemoryError, a pybind11
 // exception as itself, anything else as RuntimeError. REQUIRES: called inside a catch block.

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
 
+from millpond.errors import WaitTimeoutError
 from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry, Lease
 from millpond.tiers.redis import RedisTier
@@ -364,6 +366,61 @@ def test_two_loads_that_wait_for_each_other_go_on(pair: Pair) -> None:
 
     both = [pair.pool.submit(crossed(i), i) for i in (0, 1)]
     assert [one.result(LEASE + MARGIN) for one in both] == [1, 1]
+
+
+def test_who_waits_longer_than_it_wants_gives_up(pair: Pair) -> None:
+    given = {"wait_timeout": 0.3, "negative_ttl": 60}
+    first, second = pair.both(1, **given)
+    message = (
+        r"^another process's load of test:.*load:1 took longer than wait_timeout=0.3 s; it goes"
+    )
+    with pytest.raises(WaitTimeoutError, match=message):
+        second.result(10)
+    assert pair.gate.calls == ["A"]
+    assert pair.stats(1)["leases"]["expired"] == 1
+    pair.gate.opened.set()
+    assert first.result(10) == "A:1"
+    # The failure is not kept: it says nothing of the value.
+    assert pair.function(1, **given)(1) == "A:1"
+
+
+def test_who_waits_in_the_same_process_gives_up_with_it(pair: Pair) -> None:
+    function = pair.function(1, wait_timeout=0.3)
+    first = pair.pool.submit(pair.function(0), 1)
+    wait_until(lambda: pair.gate.calls == ["A"], "the first loads")
+    others = [pair.pool.submit(function, 1) for _ in range(4)]
+    for other in others:
+        with pytest.raises(WaitTimeoutError, match=r"wait_timeout=0.3 s"):
+            other.result(10)
+    pair.gate.opened.set()
+    assert first.result(10) == "A:1"
+    assert function(1) == "A:1"
+
+
+def test_a_load_of_its_own_may_take_longer(pair: Pair) -> None:
+    first = pair.pool.submit(pair.function(0, wait_timeout=0.01), 1)
+    wait_until(lambda: pair.gate.calls == ["A"], "it loads")
+    started = time.monotonic()
+    wait_until(lambda: time.monotonic() - started > 0.05, "longer than it would wait")
+    pair.gate.opened.set()
+    assert first.result(10) == "A:1"
+
+
+def test_tasks_have_timeouts_of_their_own(pair: Pair) -> None:
+    async def main() -> Any:
+        function = pair.afunction(1, wait_timeout=0.01)
+        waiting = asyncio.create_task(function(1))
+        waits = partial(wait_until, lambda: pair.stats(1)["leases"]["waited"], "it waits")
+        await asyncio.to_thread(waits)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await asyncio.shield(waiting)
+        pair.gate.opened.set()
+        return await waiting
+
+    first = pair.pool.submit(pair.function(0), 1)
+    wait_until(lambda: pair.gate.calls == ["A"], "the first loads")
+    assert asyncio.run(main()) == first.result(10) == "A:1"
 
 
 def test_a_get_takes_no_lease(pair: Pair) -> None:

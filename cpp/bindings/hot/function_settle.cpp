@@ -49,7 +49,8 @@ bool admitted(FunctionObject* self, PyObject* value, Life& life) {
 bool failure_is_kept(const FunctionObject* self, PyObject* exception) {
     const Rules& rules = *self->rules;
     return rules.negative_ttl > Nanos::zero() && rules.exceptions &&
-           PyErr_GivenExceptionMatches(exception, rules.exceptions.get()) == 1;
+           PyErr_GivenExceptionMatches(exception, rules.exceptions.get()) == 1 &&
+           !is_error(exception, PythonError::WaitTimeout);  // That says nothing of the value.
 }
 
 // Gives the entry the tags that came with the value; whether it may be stored.

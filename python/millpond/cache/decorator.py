@@ -82,7 +82,7 @@ def with_cache(
         cost: dollars of a call: a number, or cost(result) -> dollars.
         copy: True hands out deep copies, a function makes them; False shares the result.
         shared: on a method, keys `self` by its fields instead of by identity.
-        wait_timeout: how long a thread waits for another caller's load.
+        wait_timeout: how long a thread waits for another caller's load, in any process.
         tiers: names of the tiers to use, such as ("memory", "redis"); all of the Engine's unless
             given.
         lock: whether processes that share a tier make one load between them.

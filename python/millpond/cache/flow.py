@@ -84,6 +84,7 @@ class Flow:
         mapping: whether the function is a cache's own loader, whose calls are (key, loader, ttl,
             tags, cost).
         lock: whether processes make one load between them, where a tier has leases.
+        patience: seconds that a thread waits for the load of another process; None: no limit.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class Flow:
         "mapping",
         "monitors",
         "name",
+        "patience",
         "rules",
         "stages",
         "unencodable",
@@ -115,6 +117,7 @@ class Flow:
         listening: Listening | None = None,
         mapping: bool = False,
         lock: bool = True,
+        patience: float | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -127,6 +130,7 @@ class Flow:
         self.listening = listening
         self.mapping = mapping
         self.lock = lock
+        self.patience = patience
         self.unencodable = 0
         self._warned = False
         self._marks = Marks(name.prefix)
@@ -195,7 +199,7 @@ class Flow:
         """
         at = next((i for i, look in enumerate(looks) if look.stage.keeper is not None), -1)
         keeper = looks[at].stage.keeper if at >= 0 else None
-        turn = None if keeper is None else keeper.turn(key)
+        turn = None if keeper is None else keeper.turn(key, self.patience)
         if turn is None:
             return {}, at, FREE
         try:

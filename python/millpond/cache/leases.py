@@ -79,8 +79,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def turn(self, key: str) -> Turn | None:
-        """For a call that found `key` nowhere; None: let it call its function.
+    def turn(self, key: str, patience: float | None = None) -> Turn | None:
+        """For a call that found `key` nowhere and waits so long; None: let it call its function.
 
         This process's calls wait for one another in memory. One that comes here while another of
         them loads must not wait for it: that may be the very load that it is a part of.
@@ -90,7 +90,7 @@ class Keeper:
         with self._lock:
             if key in self._held:
                 return None
-            turn = Turn(self, key)
+            turn = Turn(self, key, patience)
             self._turns.setdefault(key, []).append(turn)
         return turn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from time import monotonic
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond.cache.stage import Budget
 from millpond.cache.steps import WAIT
+from millpond.errors import WaitTimeoutError
 from millpond.io.jitter import jittered
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ _LONGEST: Final = 300.0
 class Turn:
     """One call that may load a value, or wait until another process has.
 
+    Args:
+        keeper: of the leases.
+        key: of the value.
+        patience: seconds that it waits at most.
+
     A thread waits in `wait`, a task in `await_`; the steps of the flow do not care which.
     """
 
@@ -44,13 +51,17 @@ class Turn:
         "_keeper",
         "_loop",
         "_outcomes",
+        "_patience",
+        "_until",
         "fence",
         "key",
         "waited",
     )
 
-    def __init__(self, keeper: Keeper, key: str) -> None:
+    def __init__(self, keeper: Keeper, key: str, patience: float | None = None) -> None:
         self._keeper = keeper
+        self._patience = patience
+        self._until = math.inf if patience is None else monotonic() + patience
         self.key = key
         # Not from `random`: no two workers may ever draw the same.
         self.fence = 1 + secrets.randbits(62)
@@ -62,7 +73,11 @@ class Turn:
         self._future: asyncio.Future[None] | None = None
 
     def take(self, seen: bytes, budget: Budget) -> Steps:
-        """A `Held`; LANDED: there is an entry now; or None: load without a lease."""
+        """A `Held`; LANDED: there is an entry now; or None: load without a lease.
+
+        Raises:
+            WaitTimeoutError: another process's load takes longer than `patience`.
+        """
         keeper = self._keeper
         self._awaited.clear()
         began = monotonic()
@@ -95,13 +110,20 @@ class Turn:
             low, high = _TOLD if keeper.told else _UNTOLD
             now = monotonic()
             pause = jittered(min(max(_SHARE * (now - began), low), high))
-            pause = min(pause, lease.left + 0.01, latest - now)
+            pause = min(pause, lease.left + 0.01, latest - now, self._until - now)
             yield None, WAIT, (self, max(pause, 0.001))
             outcome = self._outcome()
             if outcome == "landed":
                 return LANDED
             if outcome is not None:
                 return self._without("failed")
+            if monotonic() >= self._until:
+                keeper.count("expired")
+                raise WaitTimeoutError(
+                    f"another process's load of {self.key.rpartition(':')[0]} took longer than "
+                    f"wait_timeout={self._patience:g} s; it goes on, and its result is shared when "
+                    "it arrives"
+                )
             if monotonic() >= latest:
                 return self._without("expired")
 

@@ -77,6 +77,10 @@ class Wiring:
             budget=self._budget,
             listening=self._listening,
             lock=bool(given["lock"]),
+            # Tasks have timeouts of their own, as in memory.
+            patience=None
+            if given["asynchronous"]
+            else _seconds(given["wait_timeout"], "wait_timeout"),
         )
         function._set_flow(flow.aload if given["asynchronous"] else flow.load, name.prefix)
         self.holdings.add(function, flow, given["cache"])
