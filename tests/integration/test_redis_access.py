@@ -17,7 +17,7 @@ from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
 from tests.integration.faces import Face
-from tests.integration.servers import RedisServer, certificates
+from tests.integration.servers import RedisServer, certificates, wait_until
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "redis.md"
 NAME = "0123456789abcdef" * 2
@@ -73,12 +73,13 @@ class Heard:
     def __init__(self) -> None:
         self.states: list[bool] = []
         self.names: list[str] = []
+        self.losses = 0
 
     def changed(self, names: Sequence[str], keys: Sequence[str]) -> None:
         self.names += names
 
     def everything(self) -> None:
-        pass
+        self.losses += 1
 
     def alive(self, seconds: float) -> None:
         pass
@@ -99,6 +100,18 @@ def hear(tier: RedisTier, seconds: float) -> bool:
     other.close()
     tier.unwatch()
     return NAME in heard.names
+
+
+def caught_up(tier: RedisTier, server: RedisServer) -> bool:
+    """Whether it knows, after its feed was cut, that nothing was missed."""
+    heard = Heard()
+    tier.watch(heard, 5.0)
+    with server.client(username="admin", password="a") as client:
+        wait_until(lambda: heard.states == [True], "it hears")
+        client.client_kill_filter(user="app")
+        wait_until(lambda: heard.states == [True, False, True], "it hears again")
+    tier.unwatch()
+    return heard.losses == 0
 
 
 class Told:
@@ -201,7 +214,7 @@ def commands() -> list[str]:
 
 
 def served(line: str) -> RedisServer:
-    return RedisServer(acl=("user default off", line))
+    return RedisServer(acl=("user default off", line, "user admin on >a ~* &* +@all"))
 
 
 def as_app(server: RedisServer) -> str:
@@ -216,6 +229,7 @@ def test_the_guide_s_rules_suffice(make: Make) -> None:
         face = make(as_app(server))
         assert hear(face.tier, 10)
         assert told(face.tier, 10)
+        assert caught_up(face.tier, server)
     with served(f"{rules()} +select +client|setname +client|list") as server:
         walk(make(f"{as_app(server)}/1?client_name=mine"))
 
@@ -232,6 +246,10 @@ def test_none_of_the_guide_s_rules_is_too_much(command: str) -> None:
         if command == "client|tracking":
             walk(face)
             assert not hear(tier, 0.3)
+        elif command in ("xrange", "xrevrange", "info"):  # What was missed is not known then.
+            walk(face)
+            assert hear(tier, 10)
+            assert not caught_up(tier, server)
         elif command in ("publish", "subscribe"):
             walk(face)
             assert hear(tier, 10)
@@ -250,7 +268,7 @@ def test_without_its_channels_nothing_but_the_notices_is_lost() -> None:
         tier.close()
 
 
-@pytest.mark.parametrize("pattern", ["~app:*", "~~g:app:*", "~~l:app:*"])
+@pytest.mark.parametrize("pattern", ["~app:*", "~~g:app:*", "~~l:app:*", "~~h:app"])
 def test_neither_is_one_of_its_patterns(pattern: str) -> None:
     with served(rules().replace(f" {pattern} ", " ")) as server:
         tier = RedisTier(as_app(server), namespace="app")

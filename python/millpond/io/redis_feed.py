@@ -22,6 +22,7 @@ from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.jitter import jittered
+from millpond.io.redis_history import History
 from millpond.io.redis_wire import Damaged, Push, Refusal, Replies, Reply, pack, refused
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ _LONGEST_PAUSE: Final = 1.0
 class Told(Protocol):
     """Who is told. All of it on the feed's own thread."""
 
-    def begun(self, subscribed: bool) -> None:
-        """The server tells from now on. What it did before may not have been told.
+    def begun(self, subscribed: bool, missed: Sequence[bytes] | None) -> None:
+        """The server tells from now on.
 
-        `subscribed`: also what is published on the channel.
+        `subscribed`: also what is published on the channel. `missed`: what was touched since all
+        was told; None: anything may have been.
         """
         ...
 
@@ -74,6 +76,7 @@ class Feed:
         prefix: of the keys that are told of.
         told: who is told.
         channel: what is published there is told too; b"" for none.
+        log: the key of the server's history; b"" for none.
         every: seconds between two PINGs; without an answer in as many, the connection is dead.
     """
 
@@ -84,10 +87,12 @@ class Feed:
         told: Told,
         *,
         channel: bytes = b"",
+        log: bytes = b"",
         every: float = 1.0,
     ) -> None:
         self._server = server
         self._channel = channel
+        self._history = History(log)
         self._prefix = prefix
         self._told = told
         self._every = every
@@ -135,19 +140,25 @@ class Feed:
         if sock is None:
             return
         conversation = _Conversation(sock, self._told)
+
+        def ask(command: bytes) -> Reply:
+            return conversation.ask(command, deadline.at)
+
         try:
+            same_run = self._history.run(ask)
             for command in (
                 pack(b"HELLO", 3),
                 pack(b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", self._prefix),
             ):
-                reply = conversation.ask(command, deadline.at)
+                reply = ask(command)
                 if isinstance(reply, Refusal):
                     raise refused(reply, self._server.tier)
             self._said = ""
-            self._told.begun(self._subscribe(conversation, deadline.at))
+            missed = self._history.missed(ask, same_run)
+            self._told.begun(self._subscribe(conversation, deadline.at), missed)
             while not self._stop.is_set():
                 sent = time.monotonic()
-                conversation.ask(_PING, sent + self._every)
+                self._history.passed(conversation.ask(self._history.beat, sent + self._every))
                 self._told.carried(sent)
                 conversation.listen(sent + self._every)
         finally:

@@ -46,6 +46,13 @@ local function stamp(old)
 end
 """
 
+# What was invalidated, for feeds that come back. Not in a Cluster, where it has no key.
+_NOTE = """
+local function note(log, key)
+  if log then redis.call('XADD', log, 'MAXLEN', '~', 4096, '*', 's', key) end
+end
+"""
+
 # KEYS: entry, guard. ARGV: data, milliseconds, the guard that the load began under.
 STORE: Final = Script("""
 if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[3] then return 0 end
@@ -53,13 +60,15 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
-# KEYS: entry, guard. ARGV: data, milliseconds, life of the guard.
+# KEYS: entry, guard, log or none. ARGV: data, milliseconds, life of the guard.
 WRITE: Final = Script(
     _STAMP
+    + _NOTE
     + """
 local new = stamp(redis.call('GET', KEYS[2]))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], new, 'PX', ARGV[3])
+note(KEYS[3], KEYS[2])
 return new
 """
 )
@@ -139,12 +148,14 @@ return 1
 # A server whose memory is full refuses a script whose first write needs more of it. What
 # invalidates must not fail for that, so DELETE and BUMP begin by taking something away.
 
-# KEYS: entry, guard. ARGV: life of the guard.
+# KEYS: entry, guard, log or none. ARGV: life of the guard.
 DELETE: Final = Script(
     _STAMP
+    + _NOTE
     + """
 local had = redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[2], stamp(redis.call('GET', KEYS[2])), 'PX', ARGV[1])
+note(KEYS[3], KEYS[2])
 return had
 """
 )
@@ -161,13 +172,15 @@ return new
 """
 )
 
-# KEYS: generation.
+# KEYS: generation, log or none.
 BUMP: Final = Script(
     _STAMP
+    + _NOTE
     + """
 local new = stamp(redis.call('GET', KEYS[1]))
 redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[1], new)
+note(KEYS[2], KEYS[1])
 return new
 """
 )

@@ -7,6 +7,8 @@ from typing import Final
 from millpond.io.redis_wire import Damaged, Reply, pack
 
 _SCAN_COUNT: Final = 512
+# Stamps and guards, leases, and the log.
+_NONE_OF_THEM: Final = (b"~g:", b"~l:", b"~h:")
 
 
 def millis(seconds: float) -> int:
@@ -42,10 +44,10 @@ def scan(prefix: str, cursor: bytes) -> bytes:
 
 
 def scanned(replies: list[Reply]) -> tuple[bytes, list[str]]:
-    """The cursor of the next page, and the entries' keys of this one; stamps are none."""
+    """The cursor of the next page, and the entries' keys of this one."""
     match replies:
         case [[bytes(cursor), list(keys)]]:
             names = [key for key in keys if isinstance(key, bytes) and key.isascii()]
-            return cursor, [key.decode() for key in names if not key.startswith(b"~g:")]
+            return cursor, [key.decode() for key in names if not key.startswith(_NONE_OF_THEM)]
         case _:
             raise Damaged("no page of keys")

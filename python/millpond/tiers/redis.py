@@ -6,6 +6,7 @@ What is under a key is what its name says:
     ~g:{engine namespace}:{generation}      the stamp of a generation; lives until it is evicted
     ~g:{engine namespace}:{{entry's key}}   the guard of an entry, for an hour after it was raised
     ~l:{engine namespace}:{{entry's key}}   who is loading the entry, and who waits for it
+    ~h:{engine namespace}                   the latest stamps that were raised; not in a Cluster
 
 The braces put guard and lease into the slot of their entry, so one script may touch all in a
 Cluster. Both kinds of stamps begin alike, so one prefix tells a client that tracks them of every
@@ -121,6 +122,7 @@ class RedisTier:
             stamps=lambda names, deadline: self._ask([], names, deadline).stamps,
             guards=lambda keys, deadline: self._ask(keys, [], deadline).guards,
             channel=self._requests.leases.channel,
+            log=self._requests.log,
             published=self._requests.leases,
         )
 

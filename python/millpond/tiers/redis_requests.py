@@ -34,12 +34,15 @@ class Requests:
 
     Attributes:
         stamps: how the keys of generations and guards begin.
+        log: where the latest invalidations are kept; b"" where keys are on several servers.
         leases: those of the tier.
     """
 
     def __init__(self, namespace: str, max_ttl: float, *, together: bool) -> None:
         self.stamps = f"~g:{namespace}:".encode()
         self._guards = self.stamps + b"{"
+        self.log = f"~h:{namespace}".encode() if together else b""
+        self._noted = (self.log,) if together else ()
         self.leases = RedisLeases(namespace)
         self._max_ttl = max_ttl
         self._together = together
@@ -99,7 +102,7 @@ class Requests:
         commands: list[Command] = []
         for entry in entries:
             keys, life = self._place(entry)
-            call = scripts.WRITE.call(keys, entry.data, life, scripts.GUARD_LIFE)
+            call = scripts.WRITE.call((*keys, *self._noted), entry.data, life, scripts.GUARD_LIFE)
             commands.append(Command(keys[0], call, scripts.WRITE))
         return commands, lambda replies: [whole(reply) for reply in replies]
 
@@ -108,14 +111,16 @@ class Requests:
         commands: list[Command] = []
         for key in keys:
             entry = key.encode()
-            call = scripts.DELETE.call((entry, self._guard(entry)), scripts.GUARD_LIFE)
+            touched = (entry, self._guard(entry), *self._noted)
+            call = scripts.DELETE.call(touched, scripts.GUARD_LIFE)
             commands.append(Command(entry, call, scripts.DELETE))
         return commands, lambda replies: [whole(reply) > 0 for reply in replies]
 
     def stamp(self, script: scripts.Script, names: Sequence[str]) -> Request[list[int]]:
         """The stamps that MAKE or BUMP gives generations."""
         keys = [self.stamps + name.encode() for name in names]
-        commands = [Command(key, script.call((key,)), script) for key in keys]
+        noted = self._noted if script is scripts.BUMP else ()
+        commands = [Command(key, script.call((key, *noted)), script) for key in keys]
         return commands, lambda replies: [whole(reply) for reply in replies]
 
     def incr(self, key: str, amount: int, ttl: float | None) -> Request[int]:

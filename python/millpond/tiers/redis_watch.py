@@ -62,6 +62,7 @@ class Watch:
         grace: seconds that memory may be trusted after every server was last heard of.
         stamps: asks for the stamps of generation names.
         guards: asks for the guards of keys.
+        log: where each server keeps what was invalidated last; b"" for none.
         channel: on which the first server is asked to tell of leases.
         published: is told what is published there, and whether that is heard.
     """
@@ -76,6 +77,7 @@ class Watch:
         stamps: Callable[[list[str], Deadline], Sequence[int | None]],
         guards: Callable[[list[str], Deadline], Sequence[int]],
         channel: bytes,
+        log: bytes = b"",
         published: Published,
     ) -> None:
         self.table = _engine.GenerationTable(_MOST_NAMES)
@@ -90,6 +92,7 @@ class Watch:
         self._making: dict[str, bool] = {}
         self._written: dict[str, int] = {}
         self._channel = channel
+        self._log = log
         self._servers = servers
         self._stop = threading.Event()
         # Counts the times that feeds were begun; those of earlier ones say nothing any more.
@@ -148,6 +151,7 @@ class Watch:
                     self._prefix,
                     _Ear(self, number, self.turn),
                     channel=b"" if number else self._channel,
+                    log=self._log,
                 )
                 for number, server in enumerate(servers)
             }
@@ -230,15 +234,17 @@ class Watch:
 
     # ---- What the feeds say
 
-    def begun(self, number: int) -> None:
-        """A server tells from now on."""
+    def begun(self, number: int, missed: Sequence[bytes] | None) -> None:
+        """A server tells from now on; what it has not told are these keys, or nobody knows."""
         with self._lock:
             again = number in self._begun
             self._begun.add(number)
             self._heard[number] = time.monotonic()
             complete = all(self._heard.values())
-        if again:
-            self._catch_up()
+        if again and missed is None:
+            self._listener.everything()
+        elif again and missed:
+            self.touched(missed)
         if complete:
             self.table.link_up()
             self._listener.up(True)
@@ -319,10 +325,6 @@ class Watch:
             return keys
         return [key for key, guard in zip(keys, present, strict=True) if guard != own[key]]
 
-    def _catch_up(self) -> None:
-        """After a time in which nothing was heard."""
-        self._listener.everything()
-
 
 @final
 class Made:
@@ -347,9 +349,9 @@ class _Ear:
         self._number = number
         self._turn = turn
 
-    def begun(self, subscribed: bool) -> None:
+    def begun(self, subscribed: bool, missed: Sequence[bytes] | None) -> None:
         if self._counts():
-            self._watch.begun(self._number)
+            self._watch.begun(self._number, missed)
             if subscribed:
                 self._watch.published.up(True)
 
