@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millpond.io.deadline import Deadline
 from millpond.io.sqlite.schema import MICROS
@@ -15,6 +15,8 @@ from millpond.tiers.sqlite import SQLiteTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 START = 1_700_000_000 * MICROS
 MEBIBYTE = 1 << 20
@@ -46,6 +48,25 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+class Line:
+    """What was put in line of a tier's writer since this was made."""
+
+    def __init__(self, tier: SQLiteTier, patch: pytest.MonkeyPatch) -> None:
+        self.jobs: list[Any] = []
+        self._writer = tier._writer
+        put = tier._writer._put
+
+        def noted(job: Any) -> None:
+            put(job)
+            self.jobs.append(job)
+
+        patch.setattr(tier._writer, "_put", noted)
+
+    def holds(self, count: int) -> bool:
+        """Whether so many were put there, and the writer has found the first of them."""
+        return len(self.jobs) == count and self._writer._line.qsize() < count
 
 
 def wal_of(tier: SQLiteTier) -> Path:

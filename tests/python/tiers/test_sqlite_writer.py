@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 from tests.python.tiers.sqlite_parts import (
     START,
+    Line,
     entry,
     eventually,
     held_lock,
@@ -47,10 +48,13 @@ def test_a_write_waits_for_others_until_its_deadline_and_reads_do_not(
     assert tier.fetch(["b"], [], soon()).data == [None], "a write that was told late was not done"
 
 
-def test_a_loop_is_not_held_up_by_a_long_writer(make: Callable[..., SQLiteTier]) -> None:
+def test_a_loop_is_not_held_up_by_a_long_writer(
+    make: Callable[..., SQLiteTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tier = make()
     tier.store([entry("a")], soon())
     other = held_lock(tier)
+    line = Line(tier, monkeypatch)
 
     async def main() -> tuple[float, list[bool]]:
         lag, stop = 0.0, False
@@ -70,7 +74,8 @@ def test_a_loop_is_not_held_up_by_a_long_writer(make: Callable[..., SQLiteTier])
         assert all(isinstance(error, TierTimeoutError) for error in late)
         assert (await tier.afetch(["a"], [], soon())).data == [b"data"]
         writing = asyncio.create_task(tier.astore([entry("after")], soon()))
-        await asyncio.sleep(0.01)
+        while not line.holds(51):  # noqa: ASYNC110 (turn by turn)
+            await asyncio.sleep(0)
         other.execute("ROLLBACK")
         told = await writing
         stop = True
@@ -83,14 +88,18 @@ def test_a_loop_is_not_held_up_by_a_long_writer(make: Callable[..., SQLiteTier])
     assert lag < 0.1
 
 
-def test_a_cancelled_write_leaves_the_line_in_order(make: Callable[..., SQLiteTier]) -> None:
+def test_a_cancelled_write_leaves_the_line_in_order(
+    make: Callable[..., SQLiteTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tier = make()
     tier.store([entry("a")], soon())
     other = held_lock(tier)
+    line = Line(tier, monkeypatch)
 
     async def main() -> None:
         writing = asyncio.create_task(tier.astore([entry("b")], soon()))
-        await asyncio.sleep(0.01)
+        while not line.holds(1):  # noqa: ASYNC110 (turn by turn)
+            await asyncio.sleep(0)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
@@ -101,13 +110,17 @@ def test_a_cancelled_write_leaves_the_line_in_order(make: Callable[..., SQLiteTi
     other.close()
 
 
-def test_a_loop_that_is_gone_leaves_the_line_in_order(make: Callable[..., SQLiteTier]) -> None:
+def test_a_loop_that_is_gone_leaves_the_line_in_order(
+    make: Callable[..., SQLiteTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tier = make()
     tier.store([entry("a")], soon())
     other = held_lock(tier)
+    line = Line(tier, monkeypatch)
     loop = asyncio.new_event_loop()
     task = loop.create_task(tier.astore([entry("b")], soon()))
-    loop.run_until_complete(asyncio.sleep(0.01))
+    while not line.holds(1):
+        loop.run_until_complete(asyncio.sleep(0))
     task.cancel()
     loop.run_until_complete(asyncio.wait([task]))
     loop.close()
@@ -117,11 +130,12 @@ def test_a_loop_that_is_gone_leaves_the_line_in_order(make: Callable[..., SQLite
 
 
 def test_one_that_cannot_be_done_does_not_touch_the_others(
-    make: Callable[..., SQLiteTier],
+    make: Callable[..., SQLiteTier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tier = make()
     tier.store([entry("a")], soon())
     other = held_lock(tier)
+    line = Line(tier, monkeypatch)
     outcomes: dict[str, object] = {}
 
     def put(key: str) -> None:
@@ -133,7 +147,7 @@ def test_one_that_cannot_be_done_does_not_touch_the_others(
     threads = [threading.Thread(target=put, args=(key,)) for key in ("b", "\ud800", "c")]
     for thread in threads:
         thread.start()
-    time.sleep(0.05)
+    eventually(lambda: line.holds(3))
     other.execute("ROLLBACK")
     other.close()
     for thread in threads:
@@ -164,15 +178,18 @@ def test_the_line_is_bounded(
     assert tier.bump(["n"], soon()) == [START]
 
 
-def test_close_finishes_what_stands_in_line(make: Callable[..., SQLiteTier]) -> None:
+def test_close_finishes_what_stands_in_line(
+    make: Callable[..., SQLiteTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tier = make()
     tier.store([entry("a")], soon())
     other = held_lock(tier)
+    line = Line(tier, monkeypatch)
     told: list[list[bool]] = []
     writing = threading.Thread(target=lambda: told.append(tier.store([entry("b")], soon())))
     writing.start()
     closing = threading.Thread(target=tier.close)
-    eventually(lambda: tier._writer._line.empty())
+    eventually(lambda: line.holds(1))
     closing.start()
     other.execute("ROLLBACK")
     other.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -242,11 +244,11 @@ def incr_float(self: Self, key: str, amount: int, ttl: Any, deadline: Any) -> in
 
 
 def incr_loses(self: Self, key: str, amount: int, ttl: Any, deadline: Any) -> int:
-    value = self.counters.get(key, (0, None))[0]
-    deadline.left()
-    __import__("time").sleep(0.001)
-    self.counters[key] = (value + amount, None)
-    return int(value + amount)
+    """Each thread adds to what it has seen itself, as if all had read before any wrote."""
+    seen = self.__dict__.setdefault("seen", {})
+    own = (threading.get_ident(), key)
+    seen[own] = seen.get(own, 0) + amount
+    return int(seen[own])
 
 
 async def aincr_loses(self: Self, key: str, amount: int, ttl: Any, deadline: Any) -> int:
@@ -324,7 +326,7 @@ def opens(self: Self, deadline: Any) -> None:
 
 def hangs(self: Self, names: Any, deadline: Any) -> list[int]:
     if not deadline.left():
-        __import__("time").sleep(0.6)
+        time.sleep(0.6)  # This is the fault.
     return MemoryTier.bump(self, names, deadline)
 
 
@@ -385,7 +387,7 @@ MUTANTS = [
     mutant("NeedsOpen", store=needs_open, open=opens),
     mutant("Hangs", bump=hangs),
     mutant("Nameless", name=""),
-    mutant("CountsSeconds", now=lambda self: int(__import__("time").time())),
+    mutant("CountsSeconds", now=lambda self: int(time.time())),
     mutant("HasNoIncr", incr=None),
 ]
 
