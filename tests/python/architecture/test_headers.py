@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -15,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
-_WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+_FLAGS = ("-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
 
 def headers(root: Path) -> list[Path]:
@@ -37,6 +39,32 @@ def closure(header: Path, folders: list[Path]) -> Iterator[Path]:
         yield path
         for target in _INCLUDE.findall(path.read_text(encoding="utf-8")):
             waiting += [(folder / target).resolve() for folder in (path.parent, *folders)]
+
+
+def compiled(root: Path) -> dict[Path, float]:
+    """When the extension's build last compiled a source, by the header that the source includes
+    before anything else: a header that needs another one would have ended it.
+
+    What counts is a build with our warnings as errors, since which neither the source nor what the
+    header includes has changed.
+    """
+    found: dict[Path, float] = {}
+    folders = include_folders(root)
+    for commands in (root / "build").glob("editable-*/compile_commands.json"):
+        for entry in json.loads(commands.read_text(encoding="utf-8")):
+            words = shlex.split(entry["command"])
+            source, made = Path(entry["file"]), commands.parent / words[words.index("-o") + 1]
+            if not {*_FLAGS} <= {*words} or not made.exists() or not source.exists():
+                continue
+            first = _INCLUDE.search(source.read_text(encoding="utf-8"))
+            paths = [(f / first[1]).resolve() for f in (source.parent, *folders)] if first else []
+            for header in [path for path in paths if path.is_file()][:1]:
+                when = made.stat().st_mtime
+                if all(
+                    path.stat().st_mtime <= when for path in (source, *closure(header, folders))
+                ):
+                    found[header] = when
+    return found
 
 
 @functools.cache
@@ -63,7 +91,7 @@ def complaint(header: Path, root: Path, passed: Path) -> str | None:
     """
     folders = include_folders(root)
     program, version = compiler()
-    command = [program, "-std=c++20", "-fsyntax-only", *_WARNINGS, "-fvisibility=hidden", "-xc++"]
+    command = [program, *_FLAGS, "-fsyntax-only", "-fvisibility=hidden", "-xc++"]
     command += [f"-I{folder}" for folder in folders]
     if (root / "cpp" / "bindings") in header.parents:
         command += python_flags()
@@ -87,8 +115,10 @@ def complaint(header: Path, root: Path, passed: Path) -> str | None:
 
 
 def complaints(root: Path, passed: Path) -> list[str]:
+    known = compiled(root)
+    unknown = [header for header in headers(root) if header.resolve() not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda header: complaint(header, root, passed), headers(root))
+        results = pool.map(lambda header: complaint(header, root, passed), unknown)
         return [result for result in results if result]
 
 
@@ -145,3 +175,33 @@ def test_a_header_is_compiled_again_when_what_it_includes_changes(tmp_path: Path
 
     [found] = complaints(tmp_path, passed)
     assert "b.hpp" in found
+
+
+def test_a_header_that_the_build_has_compiled_first_is_not_compiled_again(tmp_path: Path) -> None:
+    base, passed = tmp_path / "cpp/include/millpond/base", tmp_path / "passed"
+    build = tmp_path / "build/editable-cp313"
+    for folder in (base, passed, build):
+        folder.mkdir(parents=True)
+    (base / "bad.hpp").write_text("#pragma once\nstd::string name();\n")
+    source, made = tmp_path / "cpp/src/base/bad.cpp", build / "bad.o"
+    source.parent.mkdir(parents=True)
+    source.write_text('#include "millpond/base/bad.hpp"\n#include <string>\n')
+
+    def record(*flags: str) -> None:
+        command = shlex.join(["g++", *flags, "-o", made.name, "-c", str(source)])
+        entries = [{"file": str(source), "command": command}]
+        (build / "compile_commands.json").write_text(json.dumps(entries))
+
+    record(*_FLAGS)
+    assert complaints(tmp_path, passed), "it was never compiled"
+    made.touch()
+    assert complaints(tmp_path, passed) == [], "whoever has compiled it would have said so"
+    os.utime(base / "bad.hpp", (0, made.stat().st_mtime + 1))
+    assert complaints(tmp_path, passed), "it has changed since"
+    os.utime(base / "bad.hpp", (0, 0))
+    record(*_FLAGS[:-1])
+    assert complaints(tmp_path, passed), "a warning was no error"
+    record(*_FLAGS)
+    source.write_text('#include <string>\n#include "millpond/base/bad.hpp"\n')
+    made.touch()
+    assert complaints(tmp_path, passed), "it did not come first"
