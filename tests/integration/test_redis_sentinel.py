@@ -93,6 +93,27 @@ def test_it_follows_a_failover_and_leaves_who_was_the_primary(make: Callable[...
             assert client.get("l") == b"data"
 
 
+def test_who_hung_and_was_replaced_is_asked_no_more(make: Callable[..., Face]) -> None:
+    with RedisSentinel() as group:
+        face = make(url(group))
+        assert works(face)
+        pool = face.tier._router.single.pool
+        at = Deadline.after(5).at
+        for started in [pool.start(b"PING\r\n", 1, at) for _ in range(3)]:
+            started.finish()
+        before = group.primary
+        before.freeze()
+        face.seconds = 0.05
+        with pytest.raises(TierError):
+            face.fetch(["k"], [])
+        with group.await_another(before).client() as client:
+            client.set("k", b"new")
+        # It goes on, and believes itself the primary until a Sentinel tells it.
+        before.thaw()
+        face.seconds = 5.0
+        assert face.fetch(["k"], []).data == [b"new"]
+
+
 def test_sentinels_that_are_down_or_hang_are_passed_by(
     make: Callable[..., Face], group: RedisSentinel
 ) -> None:

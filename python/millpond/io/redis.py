@@ -167,8 +167,13 @@ class Server:
         self._greeting = _TIME + _ROLE if finder.primary else _TIME
         self._greetings = 2 if finder.primary else 1
         self._dialer = Dialer(settings, tier)
-        self.pool = Pool(self._dial, tier=tier, where=lambda: self.where, limit=limit)
-        self.links = Links(self._adial, self._ready, tier=tier, where=lambda: self.where)
+        failed = self.doubt if finder.primary else _nothing
+        self.pool = Pool(
+            self._dial, tier=tier, where=lambda: self.where, failed=failed, limit=limit
+        )
+        self.links = Links(
+            self._adial, self._ready, tier=tier, where=lambda: self.where, failed=failed
+        )
 
     @property
     def single(self) -> Server:
@@ -277,6 +282,10 @@ class Server:
                     tier=self.tier,
                     kind="not_ready",
                 )
+
+
+def _nothing() -> None:
+    """A server that stays where it is is the same when it answers again."""
 
 
 def _unknown(commands: Sequence[Command], replies: Sequence[Reply]) -> list[int]:

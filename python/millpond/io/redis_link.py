@@ -205,12 +205,14 @@ class Links:
         *,
         tier: str,
         where: Callable[[], str],
+        failed: Callable[[], None],
         max_idle: float = 30.0,
     ) -> None:
         self._dial = dial
         self._ready = ready
         self._tier = tier
         self._where = where
+        self._failed = failed
         self._max_idle = max_idle
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = (
             weakref.WeakKeyDictionary()
@@ -340,6 +342,8 @@ class Links:
                 _end(mine)
 
     def _judged(self, error: BaseException, at: float) -> BaseException:
+        # Who did not answer may have been replaced, and not know it when it goes on.
+        self._failed()
         where = self._where()
         late = time.monotonic() >= at
         if isinstance(error, TierError) and not (error.kind == "unavailable" and late):

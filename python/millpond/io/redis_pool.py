@@ -68,12 +68,14 @@ class Pool:
         *,
         tier: str,
         where: Callable[[], str],
+        failed: Callable[[], None],
         limit: int = 100,
         max_idle: float = 30.0,
     ) -> None:
         self._dial = dial
         self._tier = tier
         self._where = where
+        self._failed = failed
         self._limit = limit
         self._max_idle = max_idle
         self._reset()
@@ -263,6 +265,8 @@ class Pool:
             self._free.notify()
 
     def _fail(self, error: BaseException, channel: Channel, at: float) -> NoReturn:
+        # Who did not answer may have been replaced, and not know it when it goes on.
+        self._failed()
         judged = self._judged(error, channel, at)
         if judged is error:
             raise error
