@@ -143,6 +143,12 @@ class RedisServer(Server):
                 options["ssl_keyfile"] = str(self.certificates.client_key)
         return redis.Redis(**options)
 
+    def offset(self) -> int:
+        """How many bytes of what is copied it has, as a primary or as a replica."""
+        with self.client() as client:
+            told: Any = client.info("replication")
+            return int(told.get("slave_repl_offset", told["master_repl_offset"]))
+
     # ---- starting
 
     def command(self) -> list[str]:

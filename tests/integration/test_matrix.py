@@ -7,11 +7,16 @@ fault, and all is as before within 2 s of the fault's end.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from millpond import Cache, Engine
+from tests.integration.matrix.copies import Copies
 from tests.integration.matrix.run import run
 from tests.integration.matrix.table import FAULTS, fault
 from tests.integration.matrix.truth import Bounds, Truth
+from tests.integration.servers import RedisServer, wait_until
 
 SAMPLE = [
     ("redis", "killed"),
@@ -19,6 +24,8 @@ SAMPLE = [
     ("redis", "reset in mid-reply"),
     ("sqlite", "locked by another process"),
     ("postgresql", "killed"),
+    ("cluster", "primary killed"),
+    ("sentinel", "failover"),
 ]
 
 
@@ -33,6 +40,26 @@ def test_calls_survive(tiers: str, name: str) -> None:
 def test_the_matrix_has_every_fault_of_the_sample() -> None:
     for tiers, name in SAMPLE:
         assert name in [one.name for one in FAULTS[tiers]]
+
+
+# ---- What a failover could lose
+
+
+def test_what_a_replica_has_not_got_is_not_kept() -> None:
+    with RedisServer() as primary, RedisServer(replica_of=primary) as replica:
+        mill = Engine(redis=primary.url, database=False, namespace="soak", cache=Cache())
+        with mill, Copies([primary, replica], "soak") as copies:
+            since = time.time()
+            assert not copies.keep("t", since)
+            assert mill.invalidate(tags="t").done
+            wait_until(lambda: copies.keep("t", since), "the replica has it")
+            with replica.client() as client:
+                client.replicaof("NO", "ONE")
+            since = time.time()
+            assert mill.invalidate(tags="t").done
+            assert not copies.keep("t", since)
+            replica.kill()
+            assert copies.keep("t", since), "only the living may take the primary's place"
 
 
 # ---- The judge

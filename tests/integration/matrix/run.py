@@ -90,7 +90,6 @@ class Effect(NamedTuple):
     before: Usage
     after: Usage
     closed: tuple[Usage, Usage]
-    out: bool
 
     def violations(self) -> list[str]:
         """How it breaks what is promised."""
@@ -156,7 +155,10 @@ def run(
     with Site(tiers, grace=grace, disk=fault.disk) as site:
         nothing = Usage.now()
         truth = Truth(KEYS, Bounds(HEARD, grace + BUSY))
-        with _engines(site) as (mill, other), Traffic(mill, other, truth, seed, **pace) as traffic:
+        with (
+            _engines(site) as (mill, other),
+            Traffic(mill, other, truth, seed, site.copies, **pace) as traffic,
+        ):
             phases = [traffic.now]
             _until(lambda: traffic.tier_hits() > 50, 10.0)
             before = Usage.now()  # Which holds up everybody for a while.
@@ -165,7 +167,7 @@ def run(
             phases.append(during := traffic.phase("fault"))
             if not fault.heard:
                 truth.deaf()
-            out = _endure(site, fault, chance, lasts, mill)
+            _endure(site, fault, chance, lasts)
             fault.end(site)
             phases.append(afterwards := traffic.phase("recovery and after"))
             recovery = _recover(mill, traffic)
@@ -192,7 +194,6 @@ def run(
         before,
         after,
         closed,
-        out,
     )
 
 
@@ -202,18 +203,16 @@ def _engines(site: Site) -> Iterator[tuple[Engine, Engine]]:
         yield mill, other
 
 
-def _endure(site: Site, fault: Fault, chance: random.Random, lasts: float, mill: Engine) -> bool:
-    """Whether the tier was found to be out meanwhile."""
-    until = time.monotonic() + lasts
-    out = False
-    again = 0.0
+def _endure(site: Site, fault: Fault, chance: random.Random, lasts: float) -> None:
+    """Begin the fault, and return when it is to end."""
+    until = time.monotonic() + (0.0 if fault.passing else lasts)
+    fault.begin(site, chance)
+    again = time.monotonic() + fault.every if fault.every else until
     while (now := time.monotonic()) < until:
         if again <= now:
             fault.begin(site, chance)
-            again = now + fault.every if fault.every else until
-        out |= mill.stats()[site.tier]["state"] != "closed"
+            again = now + fault.every
         time.sleep(0.01)
-    return out
 
 
 def _recover(mill: Engine, traffic: Traffic) -> float | None:

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.integration.process import clean_environment
+from tests.integration.process import clean_environment, wait_until
+from tests.integration.redis_cluster import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ class Fault(NamedTuple):
         begin: brings it about, and may draw how bad it is.
         end: makes it good.
         every: seconds after which `begin` is done again while the fault lasts; 0: never.
+        passing: it ends by itself, which `begin` waits for: another primary was voted for.
         heard: whether changes by others are heard at once all the time.
         disk: how large the disk of the files must be, as mount has it; "": as it is.
     """
@@ -34,6 +36,7 @@ class Fault(NamedTuple):
     begin: Callable[[Site, random.Random], object]
     end: Callable[[Site], object]
     every: float = 0.0
+    passing: bool = False
     heard: bool = False
     disk: str = ""
 
@@ -132,6 +135,102 @@ REDIS = (
 )
 
 
+# ---- Of a Cluster
+
+
+def _any_key(site: Site, chance: random.Random) -> str:
+    """A stamp or an entry of the traffic's, drawn with its primary."""
+    drawn = site.cluster.nodes[:]
+    chance.shuffle(drawn)
+    for node in drawn:
+        if node.alive:
+            with node.client() as client:
+                if found := client.randomkey():
+                    return str(found.decode())
+    return "none"
+
+
+def _kill_primary(site: Site, chance: random.Random) -> None:
+    site.down.append(site.cluster.kill_master(_any_key(site, chance)))
+
+
+def _kill_ahead(site: Site, chance: random.Random) -> None:
+    """A primary is killed that was told what its replica was not."""
+    key = _any_key(site, chance)
+    primary = site.cluster.master_of(key)
+    [replica] = site.cluster.cut_replica_link(primary)
+    wait_until(lambda: primary.offset() > replica.offset() + 1000, "there is something to lose")
+    site.down.append(site.cluster.kill_master(key))
+
+
+def _return(site: Site) -> None:
+    """Who was taken out comes back, as a replica."""
+    while site.down:
+        site.down.pop().launch()
+
+
+def _move_a_slot(site: Site, chance: random.Random) -> None:
+    """It is on its way until the next is."""
+    _settle(site)
+    slot = slot_of(_any_key(site, chance))
+    site.moving = (slot, site.cluster.begin_migration(slot))
+
+
+def _settle(site: Site) -> None:
+    if site.moving is not None:
+        site.cluster.finish_migration(*site.moving)
+        site.moving = None
+
+
+def _kill_clients_of_all(site: Site, _: random.Random) -> None:
+    for server in site.servers:
+        with server.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+_CLIENTS_OF_ALL = Fault("CLIENT KILL", _kill_clients_of_all, _nothing, every=0.2)
+
+CLUSTER = (
+    Fault("primary killed", _kill_primary, _return, passing=True),
+    Fault("link to a replica cut, then primary killed", _kill_ahead, _return, passing=True),
+    Fault("slots moved", _move_a_slot, _settle, every=0.3),
+    _CLIENTS_OF_ALL,
+)
+
+
+# ---- Of a Sentinel group
+
+
+def _fail_over(site: Site, _: random.Random) -> None:
+    site.sentinel.failover()
+
+
+def _kill_watched(site: Site, _: random.Random) -> None:
+    site.down.append(site.sentinel.primary)
+    site.sentinel.failover(kill=True)
+
+
+def _freeze_watched(site: Site, _: random.Random) -> None:
+    primary = site.sentinel.primary
+    site.down.append(primary)
+    primary.freeze()
+    site.sentinel.await_another(primary)
+
+
+def _thaw(site: Site) -> None:
+    """It thinks itself the primary until it is told."""
+    while site.down:
+        site.down.pop().thaw()
+
+
+SENTINEL = (
+    Fault("failover", _fail_over, _nothing, passing=True),
+    Fault("primary killed", _kill_watched, _return, passing=True),
+    Fault("primary stopped", _freeze_watched, _thaw, passing=True),
+    _CLIENTS_OF_ALL,
+)
+
+
 # ---- Of a SQLite file
 
 _LOCKER = """
@@ -210,6 +309,8 @@ SQLITE = (
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "redis": (*NETWORK, *SERVER, *REDIS),
     "redis+sqlite": (*NETWORK, *SERVER, *REDIS),
+    "cluster": CLUSTER,
+    "sentinel": SENTINEL,
     "sqlite": SQLITE,
     "postgresql": (*NETWORK, *SERVER),
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from millpond import Engine
+    from tests.integration.matrix.copies import Copies
     from tests.integration.matrix.truth import Late, Truth
 
 THREADS = 8
@@ -40,7 +41,7 @@ class Phase:
         self.failed: list[str] = []
         self.wrong: list[str] = []
         self.late: list[Late] = []
-        self.untold = 0  # invalidations that were not reported done
+        self.untold = 0  # invalidations that were not reported done, or could be lost
 
     def net(self, q: float) -> float:
         """Seconds that calls took, without the time in which no thread of the process ran."""
@@ -65,6 +66,7 @@ class Traffic:
         other: the Engine that stands for another process.
         truth: what their functions read.
         seed: of what is called when.
+        copies: what a failover could lose counts as not reported.
         thread_pause, task_pause: seconds between the calls of a thread, or of a task, on average.
         write_pause: seconds between invalidations of each Engine, on average.
     """
@@ -75,6 +77,7 @@ class Traffic:
         other: Engine,
         truth: Truth,
         seed: int,
+        copies: Copies,
         *,
         thread_pause: float = 0.06,
         task_pause: float = 1.2,
@@ -83,6 +86,7 @@ class Traffic:
         self.truth = truth
         self.now = Phase("start")
         self.mill = mill
+        self._copies = copies
         self._seed = seed
         self._pauses = (thread_pause, task_pause, write_pause)
         self._stop = threading.Event()
@@ -197,12 +201,16 @@ class Traffic:
         while not self._stop.wait(chance.uniform(0, 2 * self._pauses[2])):
             key = self._key(chance)
             version = self.truth.change(key)
+            tag = f"item:{key}"
+            since = time.time()
             try:
-                outcome = mill.invalidate(tags=f"item:{key}")
-                if outcome.done or (own and "failed" not in outcome.tiers.values()):
+                outcome = mill.invalidate(tags=tag)
+                done = outcome.done and self._copies.keep(tag, since)
+                pending = not outcome.done and "failed" not in outcome.tiers.values()
+                if done or (own and pending):
                     # Also what is pending holds for the process that invalidated.
                     self.truth.reported(key, version, own=own)
-                self.now.untold += not outcome.done
+                self.now.untold += not done
                 if chance.random() < 0.1:
                     with cache_control(no_cache=True):  # A call that asks nobody, and fills.
                         function(key)
