@@ -50,6 +50,11 @@ class Copies:
     def __exit__(self, *error: object) -> None:
         self._close()
 
+    @property
+    def may_lose(self) -> bool:
+        """Whether there are several, of which one may take another's place."""
+        return bool(self._servers)
+
     def keep(self, tag: str, since: float) -> bool:
         """Whether each living server that is responsible for a tag knows that it was invalidated
         after that time (of the wall clock, which stamps are made of)."""

@@ -207,8 +207,9 @@ class Traffic:
                 outcome = mill.invalidate(tags=tag)
                 done = outcome.done and self._copies.keep(tag, since)
                 pending = not outcome.done and "failed" not in outcome.tiers.values()
-                if done or (own and pending):
-                    # Also what is pending holds for the process that invalidated.
+                if done or (own and pending and not self._copies.may_lose):
+                    # Also what is pending holds for the process that invalidated, but what is
+                    # made up for at a primary that is being replaced may be lost.
                     self.truth.reported(key, version, own=own)
                 self.now.untold += not done
                 if chance.random() < 0.1:
