@@ -107,14 +107,20 @@ def _field_names(kind: type[Any]) -> Any:
 def is_within(value: Any, most: int) -> bool:
     """Whether a value has at most `most` parts, those shared counting each time they are met.
 
-    Lists, tuples, sets and dicts are looked into, and what has fields.
+    Lists, tuples, sets and dicts are looked into, and what has fields. What contains itself has no
+    end, which is found out the first time round.
     """
     left = most
     waiting = [value]
+    # What the next part is within, outermost first: each with where its own parts begin in the
+    # line. (The objects, so that no id of theirs is given to another meanwhile.)
+    around: list[tuple[Any, int]] = []
+    within: set[int] = set()
     while waiting:
         if (left := left - 1) < 0:
             return False
         one: Any = waiting.pop()
+        place = len(waiting)
         kind: type[Any] = type(one)  # pyright: ignore[reportUnknownVariableType]
         if issubclass(kind, dict):
             waiting.extend(one.keys())
@@ -124,6 +130,12 @@ def is_within(value: Any, most: int) -> bool:
         elif (names := _field_names(kind)) is not None:
             waiting.extend(getattr(one, name, None) for name in names)
             waiting.extend(getattr(one, "__dict__", {}).values())
-        if len(waiting) > left:
+        if len(waiting) == place:
+            continue
+        while around and around[-1][1] > place:
+            within.discard(id(around.pop()[0]))
+        if len(waiting) > left or id(one) in within:
             return False
+        around.append((one, place))
+        within.add(id(one))
     return True

@@ -348,6 +348,26 @@ def test_neither_are_cycles_and_endless_sharing() -> None:
         entry(Codec(Box[bytes], max_value_bytes=1000), Box(bytes(1000)))
 
 
+def test_what_contains_itself_is_found_out_the_first_time_round() -> None:
+    """However many parts there may be, or a cycle would keep a processor busy for so long."""
+    no_end = 1 << 62
+    for holder in (lambda one: [one], lambda one: {"a": [1, one]}, lambda one: Box((one, one))):
+        loop: list[Any] = [0]
+        loop.append(holder(loop))
+        assert not is_within(loop, no_end)
+        assert not is_within([1, [2], loop], no_end)
+
+
+@given(st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=4), max_leaves=30))
+def test_what_is_shared_counts_each_time(tree: Any) -> None:
+    def parts(value: Any) -> int:
+        return 1 + sum(map(parts, value)) if isinstance(value, list) else 1
+
+    whole = [tree, tree, [tree]]
+    assert is_within(whole, parts(whole))
+    assert not is_within(whole, parts(whole) - 1)
+
+
 def test_a_refusal_says_why_both_ways() -> None:
     with pytest.raises(Unencodable) as caught:
         entry(Codec(Point), Sub(1))
