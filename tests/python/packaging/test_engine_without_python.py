@@ -21,8 +21,9 @@ def test_no_compile_command_of_the_engine_knows_python(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     entries = json.loads((tmp_path / "compile_commands.json").read_text())
-    engine = [entry for entry in entries if "/cpp/src/" in entry["file"]]
-    tests = [entry for entry in entries if "/tests/cpp/" in entry["file"]]
+    files = [Path(entry["file"]).relative_to(ROOT) for entry in entries]
+    engine = [file for file in files if file.is_relative_to("cpp/src")]
+    tests = [file for file in files if file.is_relative_to("tests/cpp")]
 
     assert engine
     assert tests
