@@ -204,6 +204,31 @@ def test_a_holder_that_is_killed_is_replaced_once(start: Start, client: redis.Re
     leader.process.communicate()
 
 
+def test_a_holder_whose_lease_was_renewed_is_waited_for_no_longer(
+    start: Start, client: redis.Redis
+) -> None:
+    """A load of minutes that is killed: the others wait for what was left of its lease."""
+    workers = start(4)
+    leader = led(client, workers, "gate:1")
+    taken = time.monotonic()
+    [lease] = client.scan_iter("~l:*")
+    wait_until(lambda: time.monotonic() - taken > LEASE + 1, "no lease lasts as long as that")
+    assert len(callers(client, "gate:1")) == 1, "it was renewed"
+    leader.process.kill()
+    leader.process.wait()
+    left = client.pttl(lease) / 1000
+    killed = time.monotonic()
+    assert 0 < left <= LEASE
+    workers.remove(leader)
+    wait_until(lambda: len(callers(client, "gate:1")) == 2, "another loads", left + MARGIN)
+    assert time.monotonic() - killed > left - 0.5, "nobody knew before that it had died"
+    open_gate(client, "gate:1", 10)
+    successor = callers(client, "gate:1")[1]
+    assert [worker.answer()[0]["by"] for worker in workers] == [successor] * 3
+    assert len(calls(client)) == 2
+    leader.process.communicate()
+
+
 def test_a_holder_that_was_frozen_overwrites_nothing(start: Start, client: redis.Redis) -> None:
     workers = start(3)
     leader = led(client, workers, "gate:1")
