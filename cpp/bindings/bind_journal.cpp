@@ -70,6 +70,8 @@ class PyJournal {
     }
 
     std::size_t size() { return journal().size(); }
+    // A fork leaves pending what was, so it need not be looked for.
+    [[nodiscard]] bool is_pending() const noexcept { return journal_.size() != 0; }
     std::size_t bytes() { return journal().bytes(); }
     bool everything() { return journal().everything(); }
     std::uint64_t overflows() { return journal().overflows(); }
@@ -88,6 +90,15 @@ class PyJournal {
 };
 
 }  // namespace
+
+const void* journal_in(PyObject* object) {
+    const py::handle given(object);
+    return py::isinstance<PyJournal>(given) ? given.cast<const PyJournal*>() : nullptr;
+}
+
+bool journal_is_pending(const void* journal) noexcept {
+    return static_cast<const PyJournal*>(journal)->is_pending();
+}
 
 void bind_journal(py::module_& m) {
     const JournalLimits limits;

@@ -383,7 +383,9 @@ class Function:
     def _set_here(self, value: object, /, *args: Any, **kwargs: Any) -> None: ...
     def _is_per_instance(self) -> bool: ...
     def _flow(self) -> Callable[..., Any] | None: ...
-    def _set_flow(self, flow: Callable[..., Any] | None, prefix: str, /) -> None: ...
+    def _set_flow(
+        self, flow: Callable[..., Any] | None, prefix: str, first: FirstLook | None, /
+    ) -> None: ...
     def _shared_call(self, *args: Any, **kwargs: Any) -> tuple[str, tuple[str, ...]]: ...
     def _drop_entries(self) -> None: ...
     def _load_many(
@@ -457,6 +459,43 @@ class EntryReader:
         store: bool,
         /,
     ) -> tuple[dict[str, Loaded], bytes, list[str], list[str]]: ...
+
+@final
+class RowLook:
+    def __new__(
+        cls,
+        database: object,
+        query: str,
+        note: Callable[[str, int], object],
+        check: Callable[[int], object],
+        clock: Callable[[], int] | None,
+        use_grain: int,
+        guard_life: int,
+        check_every: int,
+        /,
+    ) -> Self: ...
+    def look(
+        self, key: str, names: Sequence[str], /
+    ) -> tuple[bytes | None, int, list[int | None]] | None: ...
+    def current(self) -> dict[str, int] | None: ...
+    def is_due(self, now: int, /) -> bool: ...
+
+@final
+class FirstLook:
+    def __new__(
+        cls,
+        reader: EntryReader,
+        stage: object,
+        tier: object,
+        row: RowLook | None,
+        journal: Journal,
+        listening: object,
+        generations: tuple[str, ...],
+        deadline: Callable[[float], object],
+        most: float | None,
+        budget: float,
+        /,
+    ) -> Self: ...
 
 def memory_life(
     left: float | None, most: float | None, monitors: tuple[TierMonitor, ...], /

@@ -247,6 +247,8 @@ PyType_Spec g_spec = {"millpond._engine.EntryReader", sizeof(ReaderObject), 0,
 
 }  // namespace
 
+bool is_entry_reader(PyObject* object) noexcept { return Py_IS_TYPE(object, g_type); }
+
 int init_entry_reader(PyObject* module) {
     g_type = make_heap_type(module, g_spec);
     if (g_type == nullptr || PyModule_AddObjectRef(module, "EntryReader", as_object(g_type)) != 0) {

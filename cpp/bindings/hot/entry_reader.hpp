@@ -8,6 +8,8 @@
 
 namespace millpond::bindings {
 
+[[nodiscard]] bool is_entry_reader(PyObject* object) noexcept;
+
 // Adds the type, and memory_life(), to the module. 0, or -1 with an exception set.
 [[nodiscard]] int init_entry_reader(PyObject* module);
 

@@ -2,8 +2,10 @@
 #include "hot/coroutine.hpp"
 #include "hot/function_control.hpp"
 #include "hot/function_methods.hpp"
+#include "hot/loaded.hpp"
 #include "hot/negative.hpp"
 #include "hot/ready.hpp"
+#include "hot/weigher.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -24,7 +26,15 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
         return Start::Error;
     }
     Ref owner(as_object(flight));
-    PyObject* const coroutine = call_load(self, call, load);
+    FirstFound found;
+    const Looked looked = look_first(self, load, /*waiting=*/false, found);
+    if (looked == Looked::Value && check_cacheable(loaded_value(found.loaded.get()))) {
+        flight_land(flight, found.loaded.get());
+        *out = Py_NewRef(loaded_value(found.loaded.get()));
+        return Start::Value;
+    }
+    PyObject* const coroutine =
+        PyErr_Occurred() == nullptr ? call_load(self, call, load, found.first.get()) : nullptr;
     if (coroutine == nullptr) {
         const Ref exception(take_raised());
         flight_fail(flight, exception.get());

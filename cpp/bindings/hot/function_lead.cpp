@@ -111,7 +111,7 @@ PyObject* run_load(FunctionObject* self, const Call& call, FlightObject* flight)
     PyObject* token = nullptr;
     PyObject* value = nullptr;
     if (flight_enter(flight, &token) == 0) {
-        value = call_load(self, call, load_of(flight));
+        value = make_first_look_and_load(self, call, load_of(flight));
         if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }
@@ -188,7 +188,7 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, Mark
     }
     PyObject* value = nullptr;
     if (solo_enter(load) == 0) {
-        value = call_load(self, call, load);
+        value = make_first_look_and_load(self, call, load);
         if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }

@@ -140,6 +140,7 @@ int function_traverse(PyObject* object, visitproc visit, void* arg) {
     }
     if (self->tiers != nullptr) {
         Py_VISIT(self->tiers->flow.get());
+        Py_VISIT(self->tiers->first.get());
     }
     if (self->instances != nullptr) {
         for (const auto& [instance, record] : *self->instances) {

@@ -21,6 +21,7 @@
 
 #include "hot/cache_object.hpp"
 #include "hot/call_plan.hpp"
+#include "hot/first_look.hpp"
 #include "hot/flight_object.hpp"
 #include "hot/flight_solo.hpp"
 #include "hot/heap_type.hpp"
@@ -48,8 +49,11 @@ struct Instance {
 
 // What a function with tiers behind the memory loads through.
 struct Tiers {
-    Ref flow;  // flow((name, generations), mode, *args, **kwargs) -> Loaded, or an awaitable of it
+    // flow((name, generations), mode, *args, **kwargs) -> Loaded, or an awaitable of it. What the
+    // first look has found is the third of the pair.
+    Ref flow;
     Ref prefix;  // of the names of its calls, a str
+    Ref first;   // FirstLook, or null
 };
 
 struct FunctionObject {
@@ -241,8 +245,17 @@ inline constexpr long kNoStore = 2;  // it stores nothing there
 [[nodiscard]] Ref shared_name(FunctionObject* self, const Call& call);
 // (that name, the generation names of its tags), and the hashes of all of them.
 [[nodiscard]] Ref shared_call(FunctionObject* self, const Call& call, Tags& tags);
-// Runs a load: through the flow, if there is one. What it returns may be a Loaded.
-[[nodiscard]] PyObject* call_load(FunctionObject* self, const Call& call, const Load* load);
+// Runs a load: through the flow, if there is one. What it returns may be a Loaded. `first` is what the
+// first look has found, or null.
+[[nodiscard]] PyObject* call_load(FunctionObject* self, const Call& call, const Load* load,
+                                  PyObject* first = nullptr);
+// The same of a synchronous function: the first look, and then what is left of the flow.
+[[nodiscard]] PyObject* make_first_look_and_load(FunctionObject* self, const Call& call,
+                                                 const Load* load);
+// The first look of a load, if it has one. `waiting`: whether it may ask tiers that have to be waited
+// for.
+[[nodiscard]] Looked look_first(FunctionObject* self, const Load* load, bool waiting,
+                                FirstFound& found);
 
 // ---- function_async.cpp
 

@@ -134,13 +134,41 @@ Ref shared_call(FunctionObject* self, const Call& call, Tags& tags) {
     return Ref(PyTuple_Pack(2, name.get(), generations.get()));
 }
 
-PyObject* call_load(FunctionObject* self, const Call& call, const Load* load) {
+Looked look_first(FunctionObject* self, const Load* load, bool waiting, FirstFound& found) {
+    // A refresh asks nobody. The loads of a batch in an event loop wait for that.
+    if (!load->shared || load->beside || (self->mapping && self->asynchronous) ||
+        self->tiers == nullptr || !self->tiers->first) {
+        return Looked::Skipped;
+    }
+    const Ref first = Ref::share(self->tiers->first.get());
+    return look_first(first.get(), load->shared.get(), load->store, waiting, found);
+}
+
+PyObject* make_first_look_and_load(FunctionObject* self, const Call& call, const Load* load) {
+    FirstFound found;
+    switch (look_first(self, load, /*waiting=*/true, found)) {
+        case Looked::Value: return found.loaded.release();
+        case Looked::Error: return nullptr;
+        case Looked::Absent:
+        case Looked::Skipped: break;
+    }
+    return call_load(self, call, load, found.first.get());
+}
+
+PyObject* call_load(FunctionObject* self, const Call& call, const Load* load, PyObject* first) {
     if (!load->shared) {
         return call_through(self, call);
     }
+    PyObject* const pair = load->shared.get();
+    const Ref shared(first == nullptr ? Py_NewRef(pair)
+                                      : PyTuple_Pack(3, PyTuple_GET_ITEM(pair, 0),
+                                                     PyTuple_GET_ITEM(pair, 1), first));
+    if (!shared) {
+        return nullptr;
+    }
     const std::size_t total = static_cast<std::size_t>(call.positional() + call.named());
     const Ref mode(PyLong_FromLong((load->beside ? kRefresh : 0) | (load->store ? 0 : kNoStore)));
-    std::vector<PyObject*> args{nullptr, load->shared.get(), mode.get()};
+    std::vector<PyObject*> args{nullptr, shared.get(), mode.get()};
     args.insert(args.end(), call.args, call.args + total);
     // A user's code may clear the tiers while they are asked.
     const Ref flow = Ref::share(self->tiers ? self->tiers->flow.get() : nullptr);
@@ -153,17 +181,20 @@ PyObject* call_load(FunctionObject* self, const Call& call, const Load* load) {
         call.kwnames);
 }
 
-// _set_flow(flow, prefix): loads ask flow((name, generations), mode, *args, **kwargs) from now on.
-// None takes it away.
+// _set_flow(flow, prefix, first): loads ask flow((name, generations), mode, *args, **kwargs) from now
+// on, after the FirstLook, if one is given. None for the flow takes it away.
 PyObject* function_set_flow(PyObject* object, PyObject* const* args, Py_ssize_t count) {
     FunctionObject* const self = as_function(object);
-    if (count != 2 || !PyUnicode_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "_set_flow() takes a flow and the prefix of its names");
+    if (count != 3 || !PyUnicode_Check(args[1]) ||
+        (args[2] != Py_None && !is_first_look(args[2]))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_set_flow() takes a flow, the prefix of its names, and a FirstLook");
         return nullptr;
     }
     std::unique_ptr<Tiers> tiers;
     if (args[0] != Py_None) {
-        tiers.reset(new (std::nothrow) Tiers{Ref::share(args[0]), Ref::share(args[1])});
+        tiers.reset(new (std::nothrow) Tiers{Ref::share(args[0]), Ref::share(args[1]),
+                                             args[2] == Py_None ? Ref() : Ref::share(args[2])});
         if (!tiers) {
             return PyErr_NoMemory();
         }

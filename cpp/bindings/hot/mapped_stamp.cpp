@@ -17,6 +17,8 @@ struct StampObject {
     PyObject_HEAD MappedStamp* stamp;  // owned
 };
 
+PyTypeObject* g_type = nullptr;
+
 MappedStamp& stamp_of(PyObject* object) noexcept {
     return *reinterpret_cast<StampObject*>(object)->stamp;
 }
@@ -138,14 +140,14 @@ PyType_Spec g_spec = {"millpond._engine.MappedStamp", sizeof(StampObject), 0,
 
 }  // namespace
 
+MappedStamp* mapped_stamp(PyObject* object) noexcept {
+    return Py_IS_TYPE(object, g_type) ? &stamp_of(object) : nullptr;
+}
+
 int init_mapped_stamp(PyObject* module) {
-    PyTypeObject* const type = make_heap_type(module, g_spec);
-    if (type == nullptr) {
-        return -1;
-    }
-    const int added = PyModule_AddObjectRef(module, "MappedStamp", as_object(type));
-    Py_DECREF(type);
-    return added;
+    g_type = make_heap_type(module, g_spec);
+    return g_type == nullptr ? -1
+                             : PyModule_AddObjectRef(module, "MappedStamp", as_object(g_type));
 }
 
 }  // namespace millpond::bindings

@@ -4,7 +4,12 @@
 
 #include <Python.h>
 
+#include "millpond/base/mapped_stamp.hpp"
+
 namespace millpond::bindings {
+
+// What is in it; null without an exception for any other object.
+[[nodiscard]] MappedStamp* mapped_stamp(PyObject* object) noexcept;
 
 // Adds the type to the module. 0, or -1 with an exception set.
 [[nodiscard]] int init_mapped_stamp(PyObject* module);

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from millpond import _engine
 from millpond.cache.batch import brings_nothing, is_batched
-from millpond.cache.invalidation import replay
 from millpond.cache.leases import FREE
-from millpond.cache.marks import Marks
+from millpond.cache.looks import Look, Looks
 from millpond.cache.stage import Budget
 from millpond.cache.steps import Raised, adrive, drive
-from millpond.cache.turn import LANDED, SEEN
+from millpond.cache.turn import LANDED
 from millpond.io.codecs import Unencodable
+from millpond.io.deadline import Deadline
 from millpond.tiers.base import Entry
 
 if TYPE_CHECKING:
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
     from millpond.cache.leases import Held
     from millpond.cache.listening import Listening
+    from millpond.cache.looks import First
     from millpond.cache.names import Name
     from millpond.cache.rules import Rules
     from millpond.cache.stage import Stage
     from millpond.cache.steps import Steps
     from millpond.io.codecs import Codec
-    from millpond.tiers.base import Fetched
 
-    Call = tuple[str, tuple[str, ...]]  # the name of a call and the generations of its tags
+    # The name of a call, the generations of its tags, and what the first look has found.
+    Call = tuple[str, tuple[str, ...]] | tuple[str, tuple[str, ...], First]
 
 _log = logging.getLogger("millpond.tiers")
 
@@ -46,18 +47,6 @@ FROM_FUNCTION: Final = 0
 FROM_NOBODY: Final = 255
 _NO_LIMIT: Final = -1
 _ROUNDS: Final = 3  # that a call waits for another's value, where each is old when it comes
-
-
-class Look(NamedTuple):
-    """What a stage said on the way down, which a fill on the way up must carry.
-
-    `seen` is how the entry begins that was found but is of no use.
-    """
-
-    stage: Stage
-    guards: dict[str, int]  # by key
-    stamps: list[tuple[str, int]]
-    seen: bytes = b""
 
 
 class Item(NamedTuple):
@@ -88,14 +77,13 @@ class Flow:
     """
 
     __slots__ = (
-        "_marks",
-        "_readers",
         "_warned",
         "budget",
         "codec",
         "function",
         "listening",
         "lock",
+        "looks",
         "mapping",
         "monitors",
         "name",
@@ -123,7 +111,7 @@ class Flow:
         self.function = function
         self.stages = tuple(stages)
         self.monitors = tuple([stage.monitor for stage in stages])
-        self._readers = {stage: self._reader(stage, codec) for stage in stages}
+        self.looks = Looks(self.stages, codec, name)
         self.codec = codec
         self.rules = rules
         self.budget = budget
@@ -133,7 +121,6 @@ class Flow:
         self.patience = patience
         self.unencodable = 0
         self._warned = False
-        self._marks = Marks(name.prefix)
 
     def load(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a call, as the engine's `Loaded`."""
@@ -143,6 +130,24 @@ class Flow:
         """The same for an async function."""
         return await adrive(self._one(call, mode, args, kwargs))
 
+    def first(self) -> _engine.FirstLook | None:
+        """The first look of each call, which the engine makes."""
+        if not self.stages:
+            return None
+        stage = self.stages[0]
+        return _engine.FirstLook(
+            self.looks.readers[stage],
+            stage,
+            stage.tier,
+            getattr(stage.tier, "row_look", None),
+            stage.journal,
+            self.listening,
+            self.name.generations,
+            Deadline,
+            self.rules.memory_ttl,
+            self.budget,
+        )
+
     # ---- One call
 
     def _one(self, call: Call, mode: int, args: Any, kwargs: Any) -> Steps:
@@ -150,16 +155,21 @@ class Flow:
             self.listening.begin()
         if self.mapping and is_batched(args[1]):
             return (yield None, self.function, (args, kwargs))  # The batch asks the tiers.
-        key, tags = call
+        key, tags, *known = call
+        first: First | None = known[0] if known else None
         names = [*self.name.generations, *tags]
-        budget = Budget(self.budget)
+        budget = Budget(self.budget if first is None else self.budget - first[2])
         store = not mode & NO_STORE
         looks: list[Look] = []
         for stage in self.stages:
             if mode & REFRESH:
-                look = yield from self.stamps(stage, names, budget)
+                look = yield from self.looks.stamps(stage, names, budget)
             else:
-                found, look = yield from self._look(stage, [key], names, budget, self.rules, store)
+                life = self.rules.memory_ttl
+                found, look = yield from self.looks.look(
+                    stage, [key], names, budget, life, store, first
+                )
+                first = None
                 if found:
                     if looks and store:
                         yield from self._fill_up(looks, found, budget)
@@ -207,8 +217,8 @@ class Flow:
                 held = yield from turn.take(looks[at].seen, budget)
                 if held is not LANDED:
                     return {}, at, held or FREE
-                stage = looks[at].stage
-                found, look = yield from self._look(stage, [key], names, budget, self.rules, True)
+                stage, life = looks[at].stage, self.rules.memory_ttl
+                found, look = yield from self.looks.look(stage, [key], names, budget, life, True)
                 if found:
                     turn.landed()
                     return found, at, FREE
@@ -256,7 +266,8 @@ class Flow:
         brought: dict[Any, Any] = {}
         absent = dict(calls)
         for stage in self.stages:
-            found, look = yield from self._look(stage, list(absent), names, budget, rules, True)
+            keys, life = list(absent), rules.memory_ttl
+            found, look = yield from self.looks.look(stage, keys, names, budget, life, True)
             yield from self._fill_up(looks, found, budget)
             for key, one in found.items():
                 brought[absent.pop(key)] = one
@@ -279,59 +290,6 @@ class Flow:
                 brought[wanted] = self.loaded(value, life, 0.0, rules, store)
         yield from self.fill(looks, items, budget)
         return brought
-
-    # ---- Down
-
-    def stamps(self, stage: Stage, names: list[str], budget: Budget) -> Steps:
-        """The look of a stage that is not to be read; None if it did not answer."""
-        if len(stage.journal) and not (yield from replay(stage, budget)):
-            return None
-        yield from self._marks.leave(stage, budget)
-        stamps = yield stage, "stamp", (budget, names)
-        return None if stamps is None else Look(stage, {}, list(zip(names, stamps, strict=True)))
-
-    def _look(
-        self,
-        stage: Stage,
-        keys: list[str],
-        names: list[str],
-        budget: Budget,
-        rules: Rules,
-        store: bool,
-    ) -> Steps:
-        """(what the stage has by key, the look for filling it with the rest or None)."""
-        if len(stage.journal) and not (yield from replay(stage, budget)):
-            return {}, None
-        fetched: Fetched | None = yield stage, "fetch", (budget, keys, names)
-        if fetched is None:
-            return {}, None
-        data, guards, stamps = fetched
-        read = self._readers[stage].read
-        most = rules.memory_ttl
-        present = (names, stamps)
-        found, seen, later, unknown = read(keys, data, present, None, most, store)
-        if later:
-            # Tags that only the values know: a second trip.
-            others = [*dict.fromkeys(unknown)]
-            more: Fetched | None = yield stage, "fetch", (budget, [], others)
-            if more is not None:
-                had = dict(zip(keys, data, strict=True))
-                entries = [had[key] for key in later]
-                also = read(later, entries, present, (others, more.stamps), most, store)
-                found |= also[0]
-                seen = also[1] or seen
-        if len(found) == len(keys):
-            return found, None
-        known = dict(zip(names, stamps, strict=True))
-        yield from self._marks.leave(stage, budget, lost=known[names[1]] is None)
-        missing = [name for name in names if known[name] is None]
-        if missing:
-            made = yield stage, "stamp", (budget, missing)
-            if made is None:
-                return found, None
-            known |= zip(missing, made, strict=True)
-        pairs = [(name, at) for name in names if (at := known[name]) is not None]
-        return found, Look(stage, dict(zip(keys, guards, strict=True)), pairs, seen[:SEEN])
 
     # ---- Up
 
@@ -411,12 +369,6 @@ class Flow:
         kept = _engine.memory_life(life, rules.memory_ttl, self.monitors)
         ttl = _NO_LIMIT if kept is None else int(kept * 1e9)
         return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost)
-
-    def _reader(self, stage: Stage, codec: Codec) -> _engine.EntryReader:
-        tier = stage.tier
-        return _engine.EntryReader(
-            stage.monitor, stage.source, tier.now, self.monitors, codec.terms, codec.opened
-        )
 
     def _cannot(self, value: Any, error: Unencodable) -> None:
         self.unencodable += 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from millpond.cache.flow import REFRESH, Flow, Look
+from millpond.cache.flow import REFRESH, Flow
 from millpond.cache.invalidation import spread
+from millpond.cache.looks import Look
 from millpond.cache.stage import Budget
 from millpond.cache.steps import adrive, drive
 
@@ -83,7 +84,7 @@ def _writing(function: Function, value: object, args: Any, kwargs: Any) -> Steps
         budget = Budget(flow.budget)
         looks: list[Look] = []
         for stage in flow.stages:
-            look = yield from flow.stamps(stage, [*flow.name.generations, *tags], budget)
+            look = yield from flow.looks.stamps(stage, [*flow.name.generations, *tags], budget)
             if look is not None:
                 looks.append(look)
             else:

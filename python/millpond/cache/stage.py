@@ -159,7 +159,7 @@ class Stage:
             written = sum(len(entry.data) for entry in args[0])
         said = self.monitor.end(ticket, None, read, written)
         if said is not None:
-            self._said(said, "its answers take too long")
+            self.said(said, "its answers take too long")
 
     def failed(self, ticket: int, op: str, error: Exception) -> None:
         """Count an operation that raised, and say what has to be said."""
@@ -169,11 +169,11 @@ class Stage:
         kind = error.kind if isinstance(error, TierError) else None
         said = self.monitor.end(ticket, kind or "damaged")
         if said is not None:
-            self._said(said, error)
+            self.said(said, error)
         elif kind is None:
             _log.error("%s: %s failed", self.tier.name, op, exc_info=error)
 
-    def _said(self, said: str, why: object) -> None:
+    def said(self, said: str, why: object) -> None:
         """What the monitor says once: the tier is out, full, or not set up for us."""
         if said == "configuration":
             _log.error("%s cannot be used: %s", self.tier.name, why)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
 from millpond.cache import batch, options
-from millpond.cache.flow import Flow, Item, Look
+from millpond.cache.flow import Flow, Item
 from millpond.cache.invalidation import spread
+from millpond.cache.looks import Look
 from millpond.cache.stage import Budget
 from millpond.cache.steps import adrive, drive
 from millpond.cache.store import gather, loaders
@@ -78,8 +79,8 @@ class TieredCache:
             for load in (_load, _aload)
         )
         self._load, self._aload = loaders(memory)
-        self._load._set_flow(self._flow.load, name.prefix)
-        self._aload._set_flow(self._async_flow.aload, name.prefix)
+        self._load._set_flow(self._flow.load, name.prefix, self._flow.first())
+        self._aload._set_flow(self._async_flow.aload, name.prefix, None)
 
     def hold(self, holdings: Holdings) -> None:
         """Have what memory keeps of it dropped when others change it."""
@@ -301,7 +302,7 @@ class TieredCache:
         budget = Budget(self._flow.budget)
         looks: list[Look] = []
         for stage in self._stages:
-            look = yield from self._flow.stamps(stage, generations, budget)
+            look = yield from self._flow.looks.stamps(stage, generations, budget)
             if look is None:
                 stage.owe("delete", [*named])
             else:

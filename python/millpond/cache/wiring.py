@@ -82,7 +82,8 @@ class Wiring:
             if given["asynchronous"]
             else _seconds(given["wait_timeout"], "wait_timeout"),
         )
-        function._set_flow(flow.aload if given["asynchronous"] else flow.load, name.prefix)
+        load = flow.aload if given["asynchronous"] else flow.load
+        function._set_flow(load, name.prefix, flow.first())
         self.holdings.add(function, flow, given["cache"])
 
     def name(self, function: Any, *, checked: bool = False) -> names.Name:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
+from millpond import _engine
 from millpond.errors import TierError, TierTimeoutError, bad_option
 from millpond.io.folder import data_folder
 from millpond.io.sqlite.database import Database
@@ -26,7 +27,6 @@ from millpond.io.sqlite.writer import Writer
 
 from .base import Changes, Fetched, Held
 from .sqlite_rows import CHANGES, HELD, LAST, RECORD, SCAN, STAMP, range_of, sound
-from .sqlite_stamps import KnownStamps
 from .sqlite_transaction import NAME, Transaction
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from millpond._engine import MappedStamp
     from millpond.io.deadline import Deadline
-    from millpond.io.sqlite.database import Reader
 
     from .base import Entry
 
@@ -53,6 +52,9 @@ _SCAN_BATCH = 500
 _MAX_CHANGES = 4096
 # What a single entry may be, as a part of max_bytes.
 _LARGEST = 4
+
+# So many stamps are known at most.
+_MOST_STAMPS = 10_000
 
 _NOTHING = (None, 0, 0, 0)
 
@@ -112,8 +114,17 @@ class SQLiteTier:
             upkeep=self._upkeep,
             make_room=self._upkeep.make_room,
         )
-        self._checked = 0
-        self._stamps = KnownStamps(self._database)
+        # The fast way of a single look-up, and the stamps that are known.
+        self.row_look = _engine.RowLook(
+            self._database,
+            RECORD,
+            self._upkeep.note,
+            self._look,
+            clock,
+            USE_GRAIN,
+            GUARD_LIFE,
+            _CHECK_EVERY,
+        )
 
     @property
     def path(self) -> Path:
@@ -263,42 +274,20 @@ class SQLiteTier:
         return done.erase(keys)
 
     def _fetch_known(self, keys: Sequence[str], names: Sequence[str]) -> Fetched:
-        stamps = self._stamps.current()
-        given: list[int | None] = [stamps.get(name) for name in names]
+        if len(keys) == 1 and (row := self.row_look.look(keys[0], names)) is not None:
+            return Fetched([row[0]], [row[1]], row[2])
+        known = self.row_look.current()
+        given: list[int | None] = [known.get(name) if known else None for name in names]
         if None in given:
             fetched = self._fetch(keys, names)
-            self._stamps.learn(stamps, names, fetched)
+            if known is not None:
+                if len(known) >= _MOST_STAMPS:
+                    known.clear()
+                read = zip(names, fetched.stamps, strict=True)
+                known.update({name: stamp for name, stamp in read if stamp is not None})
             return fetched
-        found = self._fetch_one(keys[0]) if len(keys) == 1 else self._fetch(keys, ())
+        found = self._fetch(keys, ())
         return Fetched(found.data, found.guards, given)
-
-    def _fetch_one(self, key: str) -> Fetched:
-        """What most hits are. It is written for speed, and says the same as `_fetch`."""
-        database = self._database
-        try:
-            reader: Reader = database.local.reader
-            if reader.opened is not database.opened or reader.epoch_now() != reader.epoch:
-                reader = database.reader()
-        except AttributeError:
-            reader = database.reader()
-        with reader.lock:
-            row = reader.execute(RECORD, (key,)).fetchone()
-        now = time.time_ns() // 1000 if self._clock is None else self._clock()
-        if not 0 <= now - self._checked < _CHECK_EVERY:
-            self._look(now)
-        if row is None:
-            return Fetched([None], [0], [])
-        data, guard, expires, used = row
-        try:
-            if now - used > USE_GRAIN:
-                self._upkeep.note(key, now)
-            if expires <= now:
-                data = None
-            if guard and guard <= now - GUARD_LIFE:
-                guard = 0
-        except TypeError as error:
-            raise damaged("a record has columns of other types") from error
-        return Fetched([data], [guard], [])
 
     def _fetch(self, keys: Sequence[str], names: Sequence[str]) -> Fetched:
         reader = self._database.reader()
@@ -313,7 +302,7 @@ class SQLiteTier:
                 if reader.connection.in_transaction:
                     execute("COMMIT")
         now = self.now()
-        if not 0 <= now - self._checked < _CHECK_EVERY:
+        if self.row_look.is_due(now):
             self._look(now)
         data: list[bytes | None] = []
         guards: list[int] = []
@@ -410,7 +399,6 @@ class SQLiteTier:
 
     def _look(self, now: int) -> None:
         """Now and then: is the file still the same, is there something to write down?"""
-        self._checked = now
         self._database.check()
         if (opened := self._database.opened) is not None:
             # Whoever died between a commit and telling of it has it told now.
