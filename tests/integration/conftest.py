@@ -17,7 +17,7 @@ from tests.integration.mills import Async, Sync
 from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -87,13 +87,20 @@ def tier(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def mills(tier: str, request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Engine]]:
-    def engine() -> Engine:
-        if tier == "redis":
-            return Engine(redis=request.getfixturevalue("redis_url"), database=False)
-        if tier == "postgresql":
-            return Engine(database=request.getfixturevalue("postgres_url"))
-        return Engine(data_dir=str(request.getfixturevalue("tmp_path") / "data"))
+def engine(tier: str, request: pytest.FixtureRequest) -> Callable[..., Engine]:
+    """Makes Engines that share the tier."""
 
+    def made(**given: Any) -> Engine:
+        if tier == "redis":
+            return Engine(redis=request.getfixturevalue("redis_url"), database=False, **given)
+        if tier == "postgresql":
+            return Engine(database=request.getfixturevalue("postgres_url"), **given)
+        return Engine(data_dir=str(request.getfixturevalue("tmp_path") / "data"), **given)
+
+    return made
+
+
+@pytest.fixture
+def mills(engine: Callable[..., Engine]) -> Iterator[tuple[Engine, Engine]]:
     with engine() as one, engine() as two:
         yield one, two

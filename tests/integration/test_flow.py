@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -270,3 +271,32 @@ def test_an_engine_that_was_closed_hears_again_when_it_is_used(
     soon(lambda: mills[1].stats()[tier]["coherence"]["heard"])
     face.invalidate(mills[0], tags="user:7")
     soon(lambda: face.call(function, 7)["call"] == 2)
+
+
+def test_programs_that_share_a_tier_share_no_tags(
+    face: Any, engine: Callable[..., Engine], tier: str
+) -> None:
+    # The same hashes of the same tags, and names of which one begins like the other.
+    names = ("shop", "shop:b")
+    with engine(namespace=names[0]) as one, engine(namespace=names[1]) as two:
+        mills = (one, two)
+        bodies = [counted() for _ in mills]
+        functions = [
+            mill.with_cache(tags=("user:{x}",), key=lambda x: x)(body)
+            for mill, (_, body) in zip(mills, bodies, strict=True)
+        ]
+        for function in functions:
+            function(7)
+            soon(lambda function=function: function(7) and function.cache_contains(7))
+        face.invalidate(mills[0], tags="user:7")
+        assert functions[0](7)["call"] == 2
+        assert functions[1](7)["call"] == 1
+        # What comes after it, in the same order, has been told; and the tier has kept its own.
+        mark = mills[1].with_cache(tags=("mark",), key=lambda: "m")(lambda: 1)
+        soon(lambda: mark() == 1 and mark.cache_contains())
+        face.invalidate(mills[1], tags="mark")
+        soon(lambda: not mark.cache_contains())
+        assert functions[1].cache_contains(7)
+        functions[1]._drop_entries()
+        assert functions[1](7)["call"] == 1
+        assert functions[1].cache_info().hits_by_tier[tier] >= 1

@@ -46,7 +46,7 @@ def _database(database: Any, data_dir: Any, namespace: str) -> list[Tier]:
     if database is None or database is True:
         from millpond.tiers.sqlite import SQLiteTier
 
-        return [SQLiteTier(data_dir, max_ttl=_MOST_TTL)]
+        return [SQLiteTier(data_dir, namespace=namespace, max_ttl=_MOST_TTL)]
     if not isinstance(database, str):
         return [_own(database, "database")]
     scheme = urlsplit(database).scheme

@@ -193,8 +193,10 @@ class Calls:
                     until = number
                 elif kind == _TRUE:
                     keys[name] = number
-                elif name.startswith(self._prefix):
-                    names[name.removeprefix(self._prefix)] = number
+                else:
+                    space, _, bare = name.rpartition(":")
+                    if space == self._namespace:
+                        names[bare] = number
             complete = result.ntuples <= most
             return Changes(max(since, until), names, keys, complete)
 

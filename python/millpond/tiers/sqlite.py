@@ -66,6 +66,7 @@ class SQLiteTier:
     Args:
         data_dir: the folder of the file; without it MILLPOND_DATA, else the user's cache folder.
             It is made with mode 0700; one that others may write to is refused.
+        namespace: the Engine's; engines of one namespace share their generations.
         max_bytes: bound of the file, at least 1 MiB. What is over goes first, then what was used
             least recently.
         timeout: seconds that one operation may take.
@@ -91,6 +92,7 @@ class SQLiteTier:
         self,
         data_dir: str | os.PathLike[str] | None = None,
         *,
+        namespace: str = "millpond",
         max_bytes: int = DEFAULT_BYTES,
         timeout: float = 0.25,
         max_ttl: float = 86_400.0,
@@ -102,6 +104,7 @@ class SQLiteTier:
             raise bad_option("max_bytes", max_bytes, f"at least {MIN_BYTES} bytes")
         self.timeout = timeout
         self.max_ttl = max_ttl
+        self._namespace = namespace
         self._max_bytes = max_bytes
         self._clock = clock
         files = Files(data_folder(data_dir), FILE)
@@ -216,13 +219,13 @@ class SQLiteTier:
         known = self.fetch((), names, deadline).stamps
         if None not in known:
             return known  # type: ignore[return-value]
-        return self._do(lambda done: done.stamp(names), deadline)
+        return self._do(lambda done: done.stamp(self._spaced(names)), deadline)
 
     async def astamp(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         known = (await self.afetch((), names, deadline)).stamps
         if None not in known:
             return known  # type: ignore[return-value]
-        return await self._ado(lambda done: done.stamp(names), deadline)
+        return await self._ado(lambda done: done.stamp(self._spaced(names)), deadline)
 
     def store(self, entries: Sequence[Entry], deadline: Deadline) -> list[bool]:
         return self._do(lambda done: done.store(entries), deadline, self._weight(entries))
@@ -243,10 +246,10 @@ class SQLiteTier:
         return await self._ado(lambda done: done.delete(keys), deadline)
 
     def bump(self, names: Sequence[str], deadline: Deadline) -> list[int]:
-        return self._do(lambda done: done.bump(names), deadline)
+        return self._do(lambda done: done.bump(self._spaced(names)), deadline)
 
     async def abump(self, names: Sequence[str], deadline: Deadline) -> list[int]:
-        return await self._ado(lambda done: done.bump(names), deadline)
+        return await self._ado(lambda done: done.bump(self._spaced(names)), deadline)
 
     def incr(self, key: str, amount: int, ttl: float | None, deadline: Deadline) -> int:
         return self._do(lambda done: done.incr(key, amount, ttl), deadline)
@@ -267,6 +270,10 @@ class SQLiteTier:
         return count
 
     # ---- how
+
+    def _spaced(self, names: Sequence[str]) -> list[str]:
+        """Generation names as the file has them, which other programs may share."""
+        return [f"{self._namespace}:{name}" for name in names]
 
     def _erase(self, done: Transaction, keys: Sequence[str]) -> int:
         if keys:
@@ -290,6 +297,7 @@ class SQLiteTier:
         return Fetched(found.data, found.guards, given)
 
     def _fetch(self, keys: Sequence[str], names: Sequence[str]) -> Fetched:
+        spaced = self._spaced(names)
         reader = self._database.reader()
         execute = reader.execute
         with reader.lock:
@@ -297,7 +305,7 @@ class SQLiteTier:
             execute("BEGIN")
             try:
                 rows = [execute(RECORD, (key,)).fetchone() for key in keys]
-                stamps = [execute(STAMP, (name,)).fetchone() for name in names]
+                stamps = [execute(STAMP, (name,)).fetchone() for name in spaced]
             finally:
                 if reader.connection.in_transaction:
                     execute("COMMIT")
@@ -314,7 +322,7 @@ class SQLiteTier:
                 if row is not None and now - used > USE_GRAIN:
                     self._upkeep.note(key, now)
             given: list[int | None] = []
-            for name, row in zip(names, stamps, strict=True):
+            for name, row in zip(spaced, stamps, strict=True):
                 given.append(None if row is None else row[0])
                 if row is not None and now - row[1] > NAME_GRAIN:
                     self._upkeep.note_name(name, now)
@@ -337,7 +345,8 @@ class SQLiteTier:
         # Numbers have no gaps, so one that is missing was cut off, or is of another file.
         if len(rows) != last - since:
             return None
-        names = [name for _, kind, name, _ in rows if kind == NAME]
+        spaced = [name.rpartition(":") for _, kind, name, _ in rows if kind == NAME]
+        names = [name for space, _, name in spaced if space == self._namespace]
         keys = [name for _, kind, name, _ in rows if kind != NAME]
         return Changes(last, names, keys)
 
