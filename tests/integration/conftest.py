@@ -8,16 +8,22 @@ fresh). A test that kills, freezes or configures its server starts its own: `own
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from millpond import Engine
+from millpond.tiers.redis import RedisTier
+from tests.integration.faces import Face
 from tests.integration.mills import Async, Sync
 from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from millpond.io.redis_url import RedisSettings
+    from tests.integration.faces import RedisFaces
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +110,23 @@ def engine(tier: str, request: pytest.FixtureRequest) -> Callable[..., Engine]:
 def mills(engine: Callable[..., Engine]) -> Iterator[tuple[Engine, Engine]]:
     with engine() as one, engine() as two:
         yield one, two
+
+
+@pytest.fixture(params=["sync", "async"])
+def redis_faces(request: pytest.FixtureRequest) -> Iterator[RedisFaces]:
+    """Makes faces of Redis tiers, given their URL or settings, all closed afterwards."""
+    tiers: list[RedisTier] = []
+    runner = asyncio.Runner() if request.param == "async" else None
+
+    def made(redis: str | RedisSettings, **options: Any) -> Face:
+        tiers.append(RedisTier(redis, namespace="app", **options))
+        return Face(tiers[-1], runner)
+
+    yield made
+    for tier in tiers:
+        if runner:
+            runner.run(tier.aclose())
+        else:
+            tier.close()
+    if runner:
+        runner.close()

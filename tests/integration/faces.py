@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from millpond.io.deadline import Deadline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Face:
@@ -41,3 +39,7 @@ class Face:
         if inspect.isasyncgen(result):
             return [batch async for batch in result]
         return await result
+
+
+# What the fixture `redis_faces` is: from a URL or settings, and options of the tier, to its face.
+RedisFaces = Callable[..., Face]

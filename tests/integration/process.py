@@ -21,12 +21,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 REQUIRED = "CI_REQUIRE_SERVERS"
 
@@ -124,17 +121,6 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
-
-
-def wait_until(
-    condition: Callable[[], object], what: str, seconds: float = 20.0, every: float = 0.005
-) -> None:
-    """Ask until the condition holds; a failure of the test that names `what` if it never does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {seconds:g} s in vain: {what}")
-        time.sleep(every)
 
 
 def unprivileged() -> str | None:

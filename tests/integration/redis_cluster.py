@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.integration.process import free_port, wait_until
+from tests.integration.process import free_port
 from tests.integration.redis_server import RedisServer
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,11 @@ server is not installed is skipped with the reason; with CI_REQUIRE_SERVERS=1 it
 """
 
 from tests.integration.postgres_server import PgBouncer, PostgresServer
-from tests.integration.process import Server, find, free_port, wait_until
+from tests.integration.process import Server, find, free_port
 from tests.integration.redis_cluster import RedisCluster, slot_of
 from tests.integration.redis_sentinel import RedisSentinel
 from tests.integration.redis_server import Certificates, RedisServer, certificates
+from tests.waiting import wait_until
 
 __all__ = [
     "Certificates",

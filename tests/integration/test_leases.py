@@ -26,8 +26,8 @@ from millpond.tiers.base import Entry, Lease
 from millpond.tiers.redis import RedisTier
 from tests.integration.faces import Face
 from tests.integration.lease_process import patient
-from tests.integration.process import wait_until
 from tests.integration.servers import RedisCluster, RedisServer
+from tests.waiting import wait_until
 
 LEASE = 2.0  # seconds, as in cache/leases.py
 MARGIN = 5.0  # for machines that are busy

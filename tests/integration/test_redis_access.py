@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,11 @@ from millpond.io.deadline import Deadline
 from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
-from tests.integration.faces import Face
+from tests.integration.faces import Face, RedisFaces
 from tests.integration.servers import RedisServer, certificates, wait_until
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "redis.md"
 NAME = "0123456789abcdef" * 2
-Make = Callable[..., Face]
-
-
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    tiers: list[RedisTier] = []
-    runner = asyncio.Runner() if request.param == "async" else None
-
-    def made(settings: str | RedisSettings) -> Face:
-        tiers.append(RedisTier(settings, namespace="app"))
-        return Face(tiers[-1], runner)
-
-    yield made
-    for tier in tiers:
-        if runner:
-            runner.run(tier.aclose())
-        else:
-            tier.close()
-    if runner:
-        runner.close()
 
 
 def walk(face: Face) -> None:
@@ -155,48 +134,51 @@ def kind(call: Callable[[], Any]) -> str:
     return caught.value.kind
 
 
-def test_a_unix_socket(make: Make) -> None:
+def test_a_unix_socket(redis_faces: RedisFaces) -> None:
     with RedisServer(unix=True) as server:
-        walk(make(server.url))
-        face = make(f"{server.url}?db=1")
+        walk(redis_faces(server.url))
+        face = redis_faces(f"{server.url}?db=1")
         assert face.store([Entry("app:f:1:a", b"one", 60.0)]) == [True]
-        assert make(server.url).fetch(["app:f:1:a"], []).data == [None]
+        assert redis_faces(server.url).fetch(["app:f:1:a"], []).data == [None]
         server.stop()
         assert kind(lambda: face.fetch(["app:f:1:a"], [])) == "unavailable"
 
 
-def test_tls_with_an_authority_of_our_own(make: Make) -> None:
+def test_tls_with_an_authority_of_our_own(redis_faces: RedisFaces) -> None:
     with RedisServer(tls=True) as server:
-        walk(make(f"{server.url}?ca={certificates().ca}"))
-        walk(make(f"rediss://localhost:{server.port}?ssl_ca_certs={certificates().ca}"))
-        big = make(f"{server.url}?verify=no")
+        walk(redis_faces(f"{server.url}?ca={certificates().ca}"))
+        walk(redis_faces(f"rediss://localhost:{server.port}?ssl_ca_certs={certificates().ca}"))
+        big = redis_faces(f"{server.url}?verify=no")
         data = bytes(range(256)) * 8000
         big.store([Entry("app:f:1:big", data, 60.0)])
         assert big.fetch(["app:f:1:big"], []).data == [data]
 
 
-def test_tls_that_does_not_verify_is_refused(make: Make) -> None:
+def test_tls_that_does_not_verify_is_refused(redis_faces: RedisFaces) -> None:
     with RedisServer(tls=True) as server:
         for query in ("", f"?ca={certificates().stranger}"):
-            face = make(server.url + query)
+            face = redis_faces(server.url + query)
             assert kind(lambda face=face: face.fetch(["k"], [])) == "configuration"  # type: ignore[misc]
-        plain = make(f"redis://127.0.0.1:{server.port}")
+        plain = redis_faces(f"redis://127.0.0.1:{server.port}")
         assert kind(lambda: plain.fetch(["k"], [])) in ("unavailable", "damaged")
         by_name = RedisSettings(host="127.0.0.2", port=server.port, tls=True)
-        assert kind(lambda: make(by_name).fetch(["k"], [])) in ("unavailable", "configuration")
+        assert kind(lambda: redis_faces(by_name).fetch(["k"], [])) in (
+            "unavailable",
+            "configuration",
+        )
     with RedisServer() as server:
-        face = make(server.url.replace("redis://", "rediss://"))
+        face = redis_faces(server.url.replace("redis://", "rediss://"))
         face.seconds = 0.2
         assert kind(lambda: face.fetch(["k"], [])) in ("unavailable", "timeout")
 
 
-def test_tls_where_both_show_a_certificate(make: Make) -> None:
+def test_tls_where_both_show_a_certificate(redis_faces: RedisFaces) -> None:
     files = certificates()
     with RedisServer(tls="mutual") as server:
         settings = {"host": "localhost", "port": server.port, "tls": True, "ca": str(files.ca)}
         cert, key = str(files.client), str(files.client_key)
-        walk(make(RedisSettings(**settings, cert=cert, key=key)))  # type: ignore[arg-type]
-        without = make(RedisSettings(**settings))  # type: ignore[arg-type]
+        walk(redis_faces(RedisSettings(**settings, cert=cert, key=key)))  # type: ignore[arg-type]
+        without = redis_faces(RedisSettings(**settings))  # type: ignore[arg-type]
         assert kind(lambda: without.fetch(["k"], [])) == "unavailable"
 
 
@@ -221,17 +203,17 @@ def as_app(server: RedisServer) -> str:
     return server.url.replace("redis://", "redis://app:s3cret@")
 
 
-def test_the_guide_s_rules_suffice(make: Make) -> None:
+def test_the_guide_s_rules_suffice(redis_faces: RedisFaces) -> None:
     with served(rules()) as server:
-        walk(make(as_app(server)))
+        walk(redis_faces(as_app(server)))
         with server.client(username="app", password="s3cret") as client:
             client.script_load("return 1")  # the user is who it should be
-        face = make(as_app(server))
+        face = redis_faces(as_app(server))
         assert hear(face.tier, 10)
         assert told(face.tier, 10)
         assert caught_up(face.tier, server)
     with served(f"{rules()} +select +client|setname +client|list") as server:
-        walk(make(f"{as_app(server)}/1?client_name=mine"))
+        walk(redis_faces(f"{as_app(server)}/1?client_name=mine"))
 
 
 # A PING that is refused is an answer too; the right to it keeps the server's ACL LOG clean.

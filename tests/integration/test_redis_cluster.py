@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,36 +16,16 @@ from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
 from tests.integration import servers
-from tests.integration.faces import Face
+from tests.integration.faces import Face, RedisFaces
 from tests.integration.servers import RedisCluster, wait_until
 
 NAMES = [f"{n:032x}" for n in range(8)]
-Make = Callable[..., Face]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
     with RedisCluster() as cluster:
         yield cluster
-
-
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    tiers: list[RedisTier] = []
-    runner = asyncio.Runner() if request.param == "async" else None
-
-    def made(cluster: RedisCluster) -> Face:
-        tiers.append(RedisTier(settings(cluster), namespace="app"))
-        return Face(tiers[-1], runner)
-
-    yield made
-    for tier in tiers:
-        if runner:
-            runner.run(tier.aclose())
-        else:
-            tier.close()
-    if runner:
-        runner.close()
 
 
 def settings(cluster: RedisCluster) -> RedisSettings:
@@ -62,8 +41,8 @@ def test_slots_are_those_of_redis(key: str) -> None:
     assert slot_of(key.encode()) == servers.slot_of(key)
 
 
-def test_every_method_over_all_nodes(make: Make, cluster: RedisCluster) -> None:
-    face = make(cluster)
+def test_every_method_over_all_nodes(redis_faces: RedisFaces, cluster: RedisCluster) -> None:
+    face = redis_faces(settings(cluster))
     keys = [f"app:{id(face)}:1:{n}" for n in range(100)]
     assert len({cluster.master_of(key).port for key in keys[:20]}) == 3
     guards = face.fetch(keys, []).guards
@@ -87,8 +66,10 @@ def test_every_method_over_all_nodes(make: Make, cluster: RedisCluster) -> None:
     face.open()
 
 
-def test_scripts_are_loaded_where_they_are_missing(make: Make, cluster: RedisCluster) -> None:
-    face = make(cluster)
+def test_scripts_are_loaded_where_they_are_missing(
+    redis_faces: RedisFaces, cluster: RedisCluster
+) -> None:
+    face = redis_faces(settings(cluster))
     for key in "abc":
         with cluster.master_of(key).client() as client:
             client.script_flush()
@@ -97,7 +78,7 @@ def test_scripts_are_loaded_where_they_are_missing(make: Make, cluster: RedisClu
 
 
 def test_one_node_that_is_named_suffices_and_none_is_unavailable(
-    make: Make, cluster: RedisCluster
+    redis_faces: RedisFaces, cluster: RedisCluster
 ) -> None:
     one = RedisSettings(nodes=(("127.0.0.1", 1), cluster.addresses[0]))
     tier = RedisTier(one, namespace="app")
@@ -117,8 +98,8 @@ def companions(key: str, count: int) -> list[str]:
     return list(itertools.islice((one for one in named if slot_of(one.encode()) == slot), count))
 
 
-def test_a_slot_that_moved_is_followed(make: Make, cluster: RedisCluster) -> None:
-    face = make(cluster)
+def test_a_slot_that_moved_is_followed(redis_faces: RedisFaces, cluster: RedisCluster) -> None:
+    face = redis_faces(settings(cluster))
     number, *keys = companions("moved", 4)
     others = [f"still{n}" for n in range(20)]
     face.write([entry(key, key.encode()) for key in [*keys, *others]])
@@ -131,8 +112,10 @@ def test_a_slot_that_moved_is_followed(make: Make, cluster: RedisCluster) -> Non
     assert face.delete(keys) == [True] * 3
 
 
-def test_a_slot_that_is_moving_is_read_and_counted_in(make: Make, cluster: RedisCluster) -> None:
-    face = make(cluster)
+def test_a_slot_that_is_moving_is_read_and_counted_in(
+    redis_faces: RedisFaces, cluster: RedisCluster
+) -> None:
+    face = redis_faces(settings(cluster))
     here, none, number = companions("moving", 3)
     [guard] = face.fetch([here], []).guards
     face.store([entry(here, guard=guard)])
@@ -153,8 +136,10 @@ def test_a_slot_that_is_moving_is_read_and_counted_in(make: Make, cluster: Redis
     assert face.incr(number, 0, None) == before + 4
 
 
-def test_a_node_that_hangs_costs_the_deadline(make: Make, cluster: RedisCluster) -> None:
-    face = make(cluster)
+def test_a_node_that_hangs_costs_the_deadline(
+    redis_faces: RedisFaces, cluster: RedisCluster
+) -> None:
+    face = redis_faces(settings(cluster))
     keys = [f"hang{n}" for n in range(30)]
     face.write([entry(key) for key in keys])
     node = cluster.master_of("hang0")

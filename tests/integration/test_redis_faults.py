@@ -17,7 +17,7 @@ from millpond.errors import TierError, TierTimeoutError
 from millpond.io.deadline import Deadline
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
-from tests.integration.faces import Face
+from tests.integration.faces import Face, RedisFaces
 from tests.integration.faults import FaultProxy
 from tests.integration.servers import RedisServer, wait_until
 
@@ -26,26 +26,6 @@ BUDGET = 0.05
 # best of several shows.
 LATE = 0.25
 NAME = "0123456789abcdef" * 2
-
-
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
-    """Makes faces of tiers at a URL, all closed afterwards."""
-    tiers: list[RedisTier] = []
-    runner = asyncio.Runner() if request.param == "async" else None
-
-    def made(url: str, **options: Any) -> Face:
-        tiers.append(RedisTier(url, namespace="app", **options))
-        return Face(tiers[-1], runner)
-
-    yield made
-    for tier in tiers:
-        if runner:
-            runner.run(tier.aclose())
-        else:
-            tier.close()
-    if runner:
-        runner.close()
 
 
 @pytest.fixture
@@ -79,10 +59,10 @@ def timed(face: Face, call: Callable[[], Any]) -> float:
 
 
 def test_a_server_that_is_not_there_is_unavailable_at_once(
-    make: Callable[..., Face], own_redis: RedisServer
+    redis_faces: RedisFaces, own_redis: RedisServer
 ) -> None:
     own_redis.stop()
-    face = make(own_redis.url)
+    face = redis_faces(own_redis.url)
     start = time.monotonic()
     error = failure(lambda: face.fetch(["k"], []))
     assert (error.kind, error.tier) == ("unavailable", "redis")
@@ -91,9 +71,9 @@ def test_a_server_that_is_not_there_is_unavailable_at_once(
 
 
 def test_a_restart_in_a_pause_is_not_noticed(
-    make: Callable[..., Face], own_redis: RedisServer
+    redis_faces: RedisFaces, own_redis: RedisServer
 ) -> None:
-    face = make(own_redis.url)
+    face = redis_faces(own_redis.url)
     face.store([entry("k")])
     own_redis.restart()
     assert face.fetch(["k"], []).data == [None]
@@ -106,9 +86,9 @@ def test_a_restart_in_a_pause_is_not_noticed(
 
 
 def test_a_frozen_server_costs_the_deadline_and_no_more(
-    make: Callable[..., Face], own_redis: RedisServer
+    redis_faces: RedisFaces, own_redis: RedisServer
 ) -> None:
-    face = make(own_redis.url)
+    face = redis_faces(own_redis.url)
     face.store([entry("k", b"mine")])
     own_redis.freeze()
     late = [timed(face, lambda: face.fetch(["k"], [])) for _ in range(7)]
@@ -122,9 +102,9 @@ def test_a_frozen_server_costs_the_deadline_and_no_more(
 
 @pytest.mark.parametrize("fault", ["drip", "freeze", "half_open", "latency"])
 def test_a_slow_network_costs_the_deadline_and_no_more(
-    make: Callable[..., Face], proxy: FaultProxy, fault: Any
+    redis_faces: RedisFaces, proxy: FaultProxy, fault: Any
 ) -> None:
-    face = make(at(proxy))
+    face = redis_faces(at(proxy))
     face.store([entry("k", b"mine" * 100)])
     proxy.set(fault)
     for _ in range(3):
@@ -138,19 +118,19 @@ def test_a_slow_network_costs_the_deadline_and_no_more(
 
 @pytest.mark.parametrize("fault", ["drip", "freeze", "latency"])
 def test_connecting_is_within_the_deadline_too(
-    make: Callable[..., Face], proxy: FaultProxy, fault: Any
+    redis_faces: RedisFaces, proxy: FaultProxy, fault: Any
 ) -> None:
     proxy.set(fault)
-    face = make(at(proxy).replace("redis://", "redis://default:pw@"))
+    face = redis_faces(at(proxy).replace("redis://", "redis://default:pw@"))
     timed(face, lambda: face.fetch(["k"], []))
 
 
 @pytest.mark.parametrize("fault", ["truncate", "reset"])
 @pytest.mark.parametrize("after", [0, 1, 5, 100])
 def test_a_reply_that_is_cut_off_is_unavailable_or_asked_for_again(
-    make: Callable[..., Face], proxy: FaultProxy, fault: Any, after: int
+    redis_faces: RedisFaces, proxy: FaultProxy, fault: Any, after: int
 ) -> None:
-    face = make(at(proxy))
+    face = redis_faces(at(proxy))
     face.store([entry("k", b"mine" * 100)])
     proxy.set(fault, after=after, to="open")
     if after:
@@ -158,8 +138,8 @@ def test_a_reply_that_is_cut_off_is_unavailable_or_asked_for_again(
     assert face.fetch(["k"], []).data == [b"mine" * 100]
 
 
-def test_a_number_is_never_added_to_twice(make: Callable[..., Face], proxy: FaultProxy) -> None:
-    face = make(at(proxy))
+def test_a_number_is_never_added_to_twice(redis_faces: RedisFaces, proxy: FaultProxy) -> None:
+    face = redis_faces(at(proxy))
     for n in range(5):
         assert face.incr("n", 1, None) == 2 * n + 1
         # The server adds, and its answer is lost.
@@ -169,9 +149,9 @@ def test_a_number_is_never_added_to_twice(make: Callable[..., Face], proxy: Faul
 
 
 def test_garbage_is_damage_and_the_connection_is_dropped(
-    make: Callable[..., Face], proxy: FaultProxy
+    redis_faces: RedisFaces, proxy: FaultProxy
 ) -> None:
-    face = make(at(proxy))
+    face = redis_faces(at(proxy))
     face.store([entry("k", b"mine" * 100)])
     proxy.set("corrupt", every=1, to="open")
     assert failure(lambda: face.fetch(["k"], [])).kind == "damaged"
@@ -179,7 +159,7 @@ def test_garbage_is_damage_and_the_connection_is_dropped(
     assert face.fetch(["k"], []).data == [b"mine" * 100]
 
 
-def test_a_server_that_speaks_something_else_is_damage(make: Callable[..., Face]) -> None:
+def test_a_server_that_speaks_something_else_is_damage(redis_faces: RedisFaces) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -194,7 +174,7 @@ def test_a_server_that_speaks_something_else_is_damage(make: Callable[..., Face]
 
         thread = threading.Thread(target=serve)
         thread.start()
-        face = make(f"redis://127.0.0.1:{port}")
+        face = redis_faces(f"redis://127.0.0.1:{port}")
         assert failure(lambda: face.fetch(["k"], [])).kind == "damaged"
         assert failure(lambda: face.open()).kind == "damaged" if face.runner is None else True
         with socket.create_connection(("127.0.0.1", port)) as last:
@@ -203,9 +183,9 @@ def test_a_server_that_speaks_something_else_is_damage(make: Callable[..., Face]
         thread.join()
 
 
-def test_a_full_server_takes_no_entry_but_every_invalidation(make: Callable[..., Face]) -> None:
+def test_a_full_server_takes_no_entry_but_every_invalidation(redis_faces: RedisFaces) -> None:
     with RedisServer(maxmemory="3mb") as server:
-        face = make(server.url)
+        face = redis_faces(server.url)
         face.store([entry("k")])
         [stamp] = face.stamp([NAME])
         error = None
@@ -224,10 +204,10 @@ def test_a_full_server_takes_no_entry_but_every_invalidation(make: Callable[...,
         assert min(face.fetch(["k", "none"], []).guards) > 0
 
 
-def test_a_replica_reads_and_is_not_ready_to_write(make: Callable[..., Face]) -> None:
+def test_a_replica_reads_and_is_not_ready_to_write(redis_faces: RedisFaces) -> None:
     with RedisServer() as primary, RedisServer(replica_of=primary) as replica:
-        make(primary.url).store([entry("k")])
-        face = make(replica.url)
+        redis_faces(primary.url).store([entry("k")])
+        face = redis_faces(replica.url)
         wait_until(lambda: face.fetch(["k"], []).data == [b"data"], "the replica has the entry")
         for call in (
             lambda: face.store([entry("k")]),
@@ -252,9 +232,9 @@ def _error(call: Callable[[], Any]) -> TierError | None:
     return None
 
 
-def test_a_server_that_loads_is_not_ready(make: Callable[..., Face]) -> None:
+def test_a_server_that_loads_is_not_ready(redis_faces: RedisFaces) -> None:
     with RedisServer() as server:
-        face = make(server.url)
+        face = redis_faces(server.url)
         face.store([entry(f"k{n}") for n in range(2000)])
         with server.client() as client, server.client(socket_timeout=30) as other:
             client.config_set("key-load-delay", 2000)
@@ -283,10 +263,10 @@ ACL = ("user default off", "user app on >s3cret ~* +@all", "user few on >s3cret 
     ],
 )
 def test_who_may_not_is_told_so_without_the_password(
-    make: Callable[..., Face], user: str, words: str
+    redis_faces: RedisFaces, user: str, words: str
 ) -> None:
     with RedisServer(acl=ACL) as server:
-        face = make(server.url.replace("redis://", f"redis://{user}"))
+        face = redis_faces(server.url.replace("redis://", f"redis://{user}"))
         error = failure(lambda: face.fetch(["k"], []))
         assert error.kind == "configuration"
         assert words in str(error)
@@ -295,24 +275,24 @@ def test_who_may_not_is_told_so_without_the_password(
             assert "cret" not in str(chain)
             assert "wr0ng" not in str(chain)
             chain = chain.__cause__ or chain.__context__
-        right = make(server.url.replace("redis://", "redis://app:s3cret@"))
+        right = redis_faces(server.url.replace("redis://", "redis://app:s3cret@"))
         assert right.store([entry("k")]) == [True]
 
 
 def test_a_password_that_nobody_asked_for_is_a_configuration_error(
-    make: Callable[..., Face], redis_url: str
+    redis_faces: RedisFaces, redis_url: str
 ) -> None:
-    face = make(redis_url.replace("redis://", "redis://:pw@"))
+    face = redis_faces(redis_url.replace("redis://", "redis://:pw@"))
     assert failure(lambda: face.fetch(["k"], [])).kind == "configuration"
 
 
 def test_databases_are_apart_and_one_that_is_not_there_is_a_configuration_error(
-    make: Callable[..., Face], redis_url: str
+    redis_faces: RedisFaces, redis_url: str
 ) -> None:
-    make(f"{redis_url}/1").store([entry("k", b"one")])
-    assert make(f"{redis_url}/0").fetch(["k"], []).data == [None]
-    assert make(f"{redis_url}/1").fetch(["k"], []).data == [b"one"]
-    assert failure(lambda: make(f"{redis_url}/9").fetch(["k"], [])).kind == "configuration"
+    redis_faces(f"{redis_url}/1").store([entry("k", b"one")])
+    assert redis_faces(f"{redis_url}/0").fetch(["k"], []).data == [None]
+    assert redis_faces(f"{redis_url}/1").fetch(["k"], []).data == [b"one"]
+    assert failure(lambda: redis_faces(f"{redis_url}/9").fetch(["k"], [])).kind == "configuration"
 
 
 # ---- many callers

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from millpond.io.deadline import Deadline
 from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
-from tests.integration.faces import Face
+from tests.integration.faces import Face, RedisFaces
 from tests.integration.servers import RedisSentinel, RedisServer, wait_until
 
 
@@ -24,25 +23,6 @@ from tests.integration.servers import RedisSentinel, RedisServer, wait_until
 def group() -> Iterator[RedisSentinel]:
     with RedisSentinel(replicas=2) as group:
         yield group
-
-
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
-    tiers: list[RedisTier] = []
-    runner = asyncio.Runner() if request.param == "async" else None
-
-    def made(settings: str | RedisSettings) -> Face:
-        tiers.append(RedisTier(settings, namespace="app"))
-        return Face(tiers[-1], runner)
-
-    yield made
-    for tier in tiers:
-        if runner:
-            runner.run(tier.aclose())
-        else:
-            tier.close()
-    if runner:
-        runner.close()
 
 
 def url(group: RedisSentinel) -> str:
@@ -67,16 +47,16 @@ def works(face: Face, key: str = "k") -> bool:
     return bool(face.fetch([key], []).data == [b"data"])
 
 
-def test_it_speaks_to_the_primary(make: Callable[..., Face], group: RedisSentinel) -> None:
-    face = make(url(group))
+def test_it_speaks_to_the_primary(redis_faces: RedisFaces, group: RedisSentinel) -> None:
+    face = redis_faces(url(group))
     face.write([Entry("who", b"primary", 60.0)])
     with group.primary.client() as client:
         assert client.get("who") == b"primary"
 
 
-def test_it_follows_a_failover_and_leaves_who_was_the_primary(make: Callable[..., Face]) -> None:
+def test_it_follows_a_failover_and_leaves_who_was_the_primary(redis_faces: RedisFaces) -> None:
     with RedisSentinel() as group:
-        face = make(url(group))
+        face = redis_faces(url(group))
         assert works(face)
         before = group.primary
         before.freeze()
@@ -93,9 +73,9 @@ def test_it_follows_a_failover_and_leaves_who_was_the_primary(make: Callable[...
             assert client.get("l") == b"data"
 
 
-def test_who_hung_and_was_replaced_is_asked_no_more(make: Callable[..., Face]) -> None:
+def test_who_hung_and_was_replaced_is_asked_no_more(redis_faces: RedisFaces) -> None:
     with RedisSentinel() as group:
-        face = make(url(group))
+        face = redis_faces(url(group))
         assert works(face)
         pool = face.tier._router.single.pool
         at = Deadline.after(5).at
@@ -115,12 +95,12 @@ def test_who_hung_and_was_replaced_is_asked_no_more(make: Callable[..., Face]) -
 
 
 def test_sentinels_that_are_down_or_hang_are_passed_by(
-    make: Callable[..., Face], group: RedisSentinel
+    redis_faces: RedisFaces, group: RedisSentinel
 ) -> None:
     first = group.sentinels[0]
     first.freeze()
     try:
-        face = make(url(group))
+        face = redis_faces(url(group))
         face.seconds = 0.3
         assert works(face)
     finally:
@@ -128,17 +108,17 @@ def test_sentinels_that_are_down_or_hang_are_passed_by(
     settings = RedisSettings(
         sentinels=(("127.0.0.1", 1), group.addresses[2]), service=group.service
     )
-    assert works(make(settings))
+    assert works(redis_faces(settings))
 
 
 def test_no_sentinel_and_no_service_are_said_to_be_that(
-    make: Callable[..., Face], group: RedisSentinel
+    redis_faces: RedisFaces, group: RedisSentinel
 ) -> None:
-    nobody = make(RedisSettings(sentinels=(("127.0.0.1", 1),), service="s"))
+    nobody = redis_faces(RedisSettings(sentinels=(("127.0.0.1", 1),), service="s"))
     with pytest.raises(TierError, match="Sentinels") as caught:
         nobody.fetch(["k"], [])
     assert caught.value.kind == "unavailable"
-    other = make(RedisSettings(sentinels=tuple(group.addresses), service="other"))
+    other = redis_faces(RedisSettings(sentinels=tuple(group.addresses), service="other"))
     with pytest.raises(TierError, match="'other'"):
         other.fetch(["k"], [])
 

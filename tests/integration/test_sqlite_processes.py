@@ -20,9 +20,10 @@ from millpond.tiers.sqlite import FILE, SQLiteTier
 from tests.integration import sqlite_crowd
 from tests.integration.children import Child
 from tests.integration.sqlite_crowd import crowd, soon, tier_in, write_on
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 SPAWN: Any = multiprocessing.get_context("spawn")
@@ -34,13 +35,6 @@ def sound(folder: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     finally:
         connection.close()
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def test_eight_processes_never_see_what_was_reported_old(tmp_path: Path) -> None:
@@ -78,8 +72,10 @@ def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path: Path) -> None:
         begun = list(done)
         for process in writers:
             process.start()
-        eventually(
-            lambda begun=begun: all(now > then for now, then in zip(done, begun, strict=True))
+        wait_until(
+            lambda begun=begun: all(now > then for now, then in zip(done, begun, strict=True)),
+            "each has written",
+            seconds=60,
         )
         time.sleep(rng.uniform(0, 0.15))
         for process in rng.sample(writers, 3):

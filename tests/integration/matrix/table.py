@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.integration.process import clean_environment, wait_until
+from tests.integration.process import clean_environment
 from tests.integration.redis_cluster import slot_of
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from millpond.tiers.base import Entry
 from millpond.tiers.sqlite import SQLiteTier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
 START = 1_700_000_000 * MICROS
@@ -41,13 +38,6 @@ def soon(seconds: float = 5) -> Deadline:
 
 def entry(key: str, data: bytes = b"data", ttl: float = 600, guard: int = 0) -> Entry:
     return Entry(key, data, ttl, guard)
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 class Line:

@@ -18,7 +18,8 @@ from millpond.tiers.sqlite import SQLiteTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-from tests.python.tiers.sqlite_parts import MEBIBYTE, START, Clock, entry, eventually, soon
+from tests.python.tiers.sqlite_parts import MEBIBYTE, START, Clock, entry, soon
+from tests.waiting import wait_until
 
 # ---- options
 
@@ -135,7 +136,7 @@ def test_changes_that_are_no_longer_known_are_none(
     assert tier.last_change(soon()) == 30
     clock.advance(60)
     tier.store([entry("a")], soon())
-    eventually(lambda: tier.changes(0, soon()) is None)
+    wait_until(lambda: tier.changes(0, soon()) is None)
     assert tier.changes(19, soon()) is None
     changes = tier.changes(20, soon())
     assert changes is not None

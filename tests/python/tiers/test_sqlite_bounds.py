@@ -20,11 +20,11 @@ from tests.python.tiers.sqlite_parts import (
     START,
     Clock,
     entry,
-    eventually,
     fill,
     soon,
     wal_of,
 )
+from tests.waiting import wait_until
 
 # ---- bounds
 
@@ -95,7 +95,7 @@ def test_space_is_given_back(make: Callable[..., SQLiteTier], clock: Clock) -> N
         tier.delete(["none"], soon())
         return tier.path.stat().st_size < big / 2
 
-    eventually(small)
+    wait_until(small)
     assert tier.fetch(keys, [], soon()).data == [None] * 1000
 
 
@@ -162,7 +162,7 @@ def test_the_names_are_bounded_and_no_stamp_repeats(
         tier.incr("c", 1, None, soon())
         return tier.fetch([], names, soon()).stamps.count(None) >= 500
 
-    eventually(pruned)
+    wait_until(pruned)
     assert tier.fetch([], ["kept"], soon()).stamps == [kept]
     clock.now = START
     assert min(tier.stamp(names, soon())) >= min(first)

@@ -19,12 +19,12 @@ from tests.python.tiers.sqlite_parts import (
     START,
     Line,
     entry,
-    eventually,
     held_lock,
     open_files,
     soon,
     wal_of,
 )
+from tests.waiting import wait_until
 
 # ---- one writer
 
@@ -147,7 +147,7 @@ def test_one_that_cannot_be_done_does_not_touch_the_others(
     threads = [threading.Thread(target=put, args=(key,)) for key in ("b", "\ud800", "c")]
     for thread in threads:
         thread.start()
-    eventually(lambda: line.holds(3))
+    wait_until(lambda: line.holds(3))
     other.execute("ROLLBACK")
     other.close()
     for thread in threads:
@@ -189,7 +189,7 @@ def test_close_finishes_what_stands_in_line(
     writing = threading.Thread(target=lambda: told.append(tier.store([entry("b")], soon())))
     writing.start()
     closing = threading.Thread(target=tier.close)
-    eventually(lambda: line.holds(1))
+    wait_until(lambda: line.holds(1))
     closing.start()
     other.execute("ROLLBACK")
     other.close()
