@@ -137,7 +137,14 @@ def associated_with(
     /,
 ) -> bytes: ...
 def read_head(entry: bytes, most: int, /) -> Head: ...
-def read_value(entry: bytes, schema: int, most: int, readonly: bool, /) -> Any: ...
+def read_value(
+    entry: bytes,
+    schema: int,
+    most: int,
+    readonly: bool,
+    unpack: Callable[[bytes, int], bytes | None],
+    /,
+) -> Any: ...
 def payload_of(head: Head, /) -> bytes: ...
 def associated_of(head: Head, /) -> bytes: ...
 
@@ -445,7 +452,7 @@ class EntryReader:
         source: int,
         now: Callable[[], int],
         monitors: tuple[TierMonitor, ...],
-        terms: tuple[bool, int, int, bool],
+        terms: tuple[bool, int, int, bool, Callable[[bytes, int], bytes | None]],
         opened: Callable[[bytes, str], Any],
         /,
     ) -> Self: ...
@@ -461,11 +468,20 @@ class EntryReader:
     ) -> tuple[dict[str, Loaded], bytes, list[str], list[str]]: ...
 
 @final
+class ReadLock:
+    def __new__(cls) -> Self: ...
+    def acquire(self, timeout: float = -1, /) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: object, error: object, traceback: object, /) -> None: ...
+
+@final
 class RowLook:
     def __new__(
         cls,
         database: object,
         query: str,
+        usual: str,
         note: Callable[[str, int], object],
         check: Callable[[int], object],
         clock: Callable[[], int] | None,

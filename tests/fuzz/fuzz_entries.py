@@ -19,6 +19,7 @@ from typing import Any
 import atheris
 
 from millpond import _engine
+from millpond.io.compression import decompressed
 
 with atheris.instrument_imports(include=["tests"]):
     from tests.fuzz.trees import Maker
@@ -62,7 +63,7 @@ def read(content: bytes) -> None:
     """Any bytes as the content of an entry."""
     entry = _engine.make_entry(1, 0, len(content), 0, 1, 2, 0.0, 0.0, [], content)
     try:
-        value = _engine.read_value(entry, 0, MOST, True)
+        value = _engine.read_value(entry, 0, MOST, True, decompressed)
     except _engine.Unreadable:
         return
     reread(value)
@@ -95,7 +96,7 @@ def one_input(data: bytes) -> None:
         for entry in (raw, b"\x89ME\x01" + raw):
             try:
                 _engine.read_head(entry, MOST)
-                _engine.read_value(entry, 0, MOST, False)
+                _engine.read_value(entry, 0, MOST, False, decompressed)
             except _engine.Unreadable:
                 continue
 

@@ -256,9 +256,10 @@ PyObject* read_head_function(PyObject*, PyObject* const* arguments, Py_ssize_t c
 PyObject* read_value(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     std::span<const std::byte> bytes;
     std::uint32_t most = 0;
-    std::uint64_t schema = 0;
-    if (!check_count("read_value", count, 4) || !entry_bytes(arguments[0], bytes) ||
-        !read_number(arguments[1], ~std::uint64_t{0}, schema) || !read_most(arguments[2], most)) {
+    PlainTerms terms;
+    if (!check_count("read_value", count, 5) || !entry_bytes(arguments[0], bytes) ||
+        !read_number(arguments[1], ~std::uint64_t{0}, terms.schema) ||
+        !read_most(arguments[2], most)) {
         return nullptr;
     }
     const int readonly = PyObject_IsTrue(arguments[3]);
@@ -268,7 +269,9 @@ PyObject* read_value(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
         raise_unreadable(fault);
         return nullptr;
     }
-    return plain_value(arguments[0], found, schema, readonly != 0);
+    terms.readonly = readonly != 0;
+    terms.unpack = arguments[4];
+    return plain_value(arguments[0], found, terms);
 }
 
 // The verified payload behind a head.
@@ -307,7 +310,7 @@ PyMethodDef functions[] = {
     method("read_head", &read_head_function, METH_FASTCALL,
            "read_head($module, entry, most, /)\n--\n\nThe head of an entry."),
     method("read_value", &read_value, METH_FASTCALL,
-           "read_value($module, entry, schema, most, readonly, /)\n--\n\n"
+           "read_value($module, entry, schema, most, readonly, unpack, /)\n--\n\n"
            "The value of a plain tagged entry; NotImplemented for other entries."),
     method("payload_of", &payload_of, METH_O,
            "payload_of($module, head, /)\n--\n\nThe payload behind a head, verified."),
@@ -318,21 +321,37 @@ PyMethodDef functions[] = {
 
 }  // namespace
 
-PyObject* plain_value(PyObject* bytes, const Envelope& found, std::uint64_t schema, bool readonly) {
+PyObject* plain_value(PyObject* bytes, const Envelope& found, const PlainTerms& terms) {
     if (!payload_is_whole(found)) {
         raise_unreadable(EntryFault::Damaged);
         return nullptr;
     }
-    if (found.header.schema != schema) {
+    if (found.header.schema != terms.schema) {
         raise_unreadable("schema");
         return nullptr;
     }
-    if (found.header.codec != EntryCodec::Tagged ||
-        (found.header.flags & (kEntryCompressed | kEntryEncrypted)) != 0) {
+    if (found.header.codec != EntryCodec::Tagged || (found.header.flags & kEntryEncrypted) != 0) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    return decoded(bytes, reinterpret_cast<const char*>(found.payload.data()), found.payload.size(),
-                   readonly);
+    const auto* const payload = reinterpret_cast<const char*>(found.payload.data());
+    if ((found.header.flags & kEntryCompressed) == 0) {
+        return decoded(bytes, payload, found.payload.size(), terms.readonly);
+    }
+    const Ref packed(
+        PyBytes_FromStringAndSize(payload, static_cast<Py_ssize_t>(found.payload.size())));
+    const Ref size(packed ? PyLong_FromUnsignedLong(found.header.content_size) : nullptr);
+    if (!size) return nullptr;
+    PyObject* const arguments[] = {packed.get(), size.get()};
+    const Ref content(PyObject_Vectorcall(terms.unpack, arguments, 2, nullptr));
+    if (!content) return nullptr;
+    if (content.get() == Py_None) Py_RETURN_NOTIMPLEMENTED;  // The codec knows why.
+    std::span<const std::byte> whole;
+    if (!entry_bytes(content.get(), whole)) return nullptr;
+    if (whole.size() != found.header.content_size) {
+        raise_unreadable(EntryFault::Damaged);
+        return nullptr;
+    }
+    return decoded(content.get(), PyBytes_AS_STRING(content.get()), whole.size(), terms.readonly);
 }
 
 int init_entries(PyObject* module) {

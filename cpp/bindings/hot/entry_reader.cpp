@@ -139,13 +139,14 @@ PyObject* reader_read(PyObject* object, PyObject* const* args, Py_ssize_t count)
 
 // EntryReader(monitor, source, now, monitors, terms, opened)
 PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
-    PyObject *monitor = nullptr, *now = nullptr, *monitors = nullptr, *opened = nullptr;
+    PyObject *monitor = nullptr, *now = nullptr, *monitors = nullptr, *opened = nullptr,
+             *unpack = nullptr;
     unsigned char source = 0;
     int plain = 0, readonly = 0;
     unsigned long long schema = 0;
     unsigned int most = 0;
-    if (PyArg_ParseTuple(args, "ObOO(pKIp)O:EntryReader", &monitor, &source, &now, &monitors,
-                         &plain, &schema, &most, &readonly, &opened) == 0 ||
+    if (PyArg_ParseTuple(args, "ObOO(pKIpO)O:EntryReader", &monitor, &source, &now, &monitors,
+                         &plain, &schema, &most, &readonly, &unpack, &opened) == 0 ||
         !are_monitors(monitors)) {
         return nullptr;
     }
@@ -159,11 +160,10 @@ PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->now = Py_NewRef(now);
         self->monitors = Py_NewRef(monitors);
         self->opened = Py_NewRef(opened);
-        self->schema = schema;
+        self->terms = {schema, readonly != 0, Py_NewRef(unpack)};
         self->most = most;
         self->source = source;
         self->plain = plain != 0;
-        self->readonly = readonly != 0;
     }
     return as_object(self);
 }
@@ -175,6 +175,7 @@ int reader_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(self->now);
     Py_VISIT(self->monitors);
     Py_VISIT(self->opened);
+    Py_VISIT(self->terms.unpack);
     return 0;
 }
 
@@ -184,6 +185,7 @@ int reader_clear(PyObject* object) {
     Py_CLEAR(self->now);
     Py_CLEAR(self->monitors);
     Py_CLEAR(self->opened);
+    Py_CLEAR(self->terms.unpack);
     return 0;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <span>
 
-#include "hot/entry_functions.hpp"
 #include "hot/entry_head.hpp"
 #include "hot/loaded.hpp"
 
@@ -115,7 +114,7 @@ bool Reading::now(double& micros) {
 Reading::Outcome Reading::value_of(PyObject* key, PyObject* entry, const Envelope& found,
                                    Ref& value) {
     if (reader_->plain) {
-        value = Ref(plain_value(entry, found, reader_->schema, reader_->readonly));
+        value = Ref(plain_value(entry, found, reader_->terms));
     }
     if (!reader_->plain || value.get() == Py_NotImplemented) {
         PyObject* const arguments[] = {entry, key};

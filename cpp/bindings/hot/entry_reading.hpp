@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "hot/entry_functions.hpp"
 #include "hot/heap_type.hpp"
 #include "hot/tier_monitor.hpp"
 #include "millpond/cache/envelope.hpp"
@@ -24,11 +25,10 @@ struct ReaderObject {
     PyObject* now;                    // now(): microseconds by the clock of the tier
     PyObject* monitors;               // of all tiers of the function, a tuple
     PyObject* opened;                 // opened(entry, key): values that are more than plain
-    std::uint64_t schema;
+    PlainTerms terms;                 // its `unpack` is owned
     std::uint32_t most;
     std::uint8_t source;
     bool plain;
-    bool readonly;
 };
 
 using GenerationBytes = std::array<std::byte, 16>;

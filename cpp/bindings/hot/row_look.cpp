@@ -4,6 +4,7 @@
 
 #include "hot/clock.hpp"
 #include "hot/mapped_stamp.hpp"
+#include "hot/read_lock.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -14,6 +15,7 @@ constexpr Nanos kStampLife = std::chrono::seconds{10};
 struct LookObject {
     PyObject_HEAD PyObject* database;  // .opened, .local.reader
     PyObject* query;                   // (data, guard, expires, used) of a key
+    PyObject* usual;                   // (data, guard) of (key, now, used since): mostly enough
     PyObject* note;                    // note(key, now): an entry was used after a while
     PyObject* check;                   // check(now): now and then
     PyObject* clock;                   // clock(): microseconds, in tests; None
@@ -35,12 +37,10 @@ PyTypeObject* g_type = nullptr;
 
 // The names of attributes, made once.
 struct Texts {
-    PyObject *opened, *local, *reader, *lock, *acquire, *release, *execute, *fetchone;
+    PyObject *opened, *local, *parts;
     bool make() {
-        PyObject** const all[] = {&opened,  &local,   &reader,  &lock,
-                                  &acquire, &release, &execute, &fetchone};
-        const char* const spelt[] = {"opened",  "local",   "reader",  "lock",
-                                     "acquire", "release", "execute", "fetchone"};
+        PyObject** const all[] = {&opened, &local, &parts};
+        const char* const spelt[] = {"opened", "local", "parts"};
         for (std::size_t i = 0; i < std::size(all); ++i) {
             *all[i] = PyUnicode_InternFromString(spelt[i]);
             if (*all[i] == nullptr) {
@@ -93,38 +93,42 @@ Ref known_stamps(PyObject* known, PyObject* names, bool& all) {
     return stamps;
 }
 
-// This thread's connection, where it is one to what is open; else null. May set an exception.
-Ref reader_of(const LookObject* self, Ref& opened, MappedStamp*& stamp) {
-    opened = Ref(PyObject_GetAttr(self->database, g_texts.opened));
-    const Ref local(opened ? PyObject_GetAttr(self->database, g_texts.local) : nullptr);
-    Ref reader(local ? PyObject_GetAttr(local.get(), g_texts.reader) : nullptr);
-    const Ref its(reader ? PyObject_GetAttr(reader.get(), g_texts.opened) : nullptr);
-    if (!its || its.get() != opened.get()) {
-        return Ref();
+// A thread's connection: (reader, its lock, execute, fetchone).
+struct Parts {
+    Ref whole;
+    PyObject* lock;
+    PyObject* execute;
+    PyObject* fetchone;
+};
+
+// This thread's connection, where it is one to what is open; else false. May set an exception.
+bool parts_of(const LookObject* self, Parts& parts, Ref& opened, MappedStamp*& stamp) {
+    const Ref local(PyObject_GetAttr(self->database, g_texts.local));
+    parts.whole = Ref(local ? PyObject_GetAttr(local.get(), g_texts.parts) : nullptr);
+    opened = Ref(parts.whole ? PyObject_GetAttr(self->database, g_texts.opened) : nullptr);
+    PyObject* const whole = parts.whole.get();
+    if (!opened || PyTuple_Check(whole) == 0 || PyTuple_GET_SIZE(whole) != 4 ||
+        !is_read_lock(PyTuple_GET_ITEM(whole, 1))) {
+        return false;
     }
-    stamp = stamp_of(opened.get());
-    const bool same = stamp != nullptr && PyLong_AsUnsignedLongLong(
-                                              PyTuple_GET_ITEM(opened.get(), 2)) == stamp->epoch();
-    return same ? std::move(reader) : Ref();
+    const Ref its(PyObject_GetAttr(PyTuple_GET_ITEM(whole, 0), g_texts.opened));
+    if (its.get() != opened.get() || (stamp = stamp_of(opened.get())) == nullptr) {
+        return false;
+    }
+    parts.lock = PyTuple_GET_ITEM(whole, 1);
+    parts.execute = PyTuple_GET_ITEM(whole, 2);
+    parts.fetchone = PyTuple_GET_ITEM(whole, 3);
+    return PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(opened.get(), 2)) == stamp->epoch();
 }
 
-// The row of a key, None if there is none; null with an exception set. The reader's lock is held
-// meanwhile, so that nobody closes its connection.
-Ref row_of(const LookObject* self, PyObject* reader, PyObject* key) {
-    const Ref lock(PyObject_GetAttr(reader, g_texts.lock));
-    const Ref execute(lock ? PyObject_GetAttr(reader, g_texts.execute) : nullptr);
-    const Ref values(execute ? PyTuple_Pack(1, key) : nullptr);
-    const Ref held(values ? PyObject_CallMethodNoArgs(lock.get(), g_texts.acquire) : nullptr);
-    if (!held) {
-        return Ref();
-    }
-    PyObject* const arguments[] = {self->query, values.get()};
-    const Ref cursor(PyObject_Vectorcall(execute.get(), arguments, 2, nullptr));
-    Ref row(cursor ? PyObject_CallMethodNoArgs(cursor.get(), g_texts.fetchone) : nullptr);
-    PyObject *kind = nullptr, *error = nullptr, *trace = nullptr;
-    PyErr_Fetch(&kind, &error, &trace);
-    const Ref released(PyObject_CallMethodNoArgs(lock.get(), g_texts.release));
-    PyErr_Restore(kind, error, trace);
+// The row of a query, None if there is none; null with an exception set. The lock is held meanwhile,
+// so that nobody closes the connection.
+Ref row_of(const Parts& parts, PyObject* query, PyObject* values) {
+    PyObject* const arguments[] = {query, values};
+    take_read_lock(parts.lock);
+    const Ref cursor(PyObject_Vectorcall(parts.execute, arguments, 2, nullptr));
+    Ref row(cursor ? PyObject_CallNoArgs(parts.fetchone) : nullptr);
+    give_read_lock(parts.lock);
     return row;
 }
 
@@ -178,11 +182,32 @@ RowOutcome take_row(LookObject* self, PyObject* key, PyObject* row, RowFound& fo
     return RowOutcome::Found;
 }
 
+// An entry that lives, and whose use need not be noted. It asks for half as many columns: sqlite3
+// spells out the name of each, for every row.
+RowOutcome usual_row(LookObject* self, const Parts& parts, PyObject* key, RowFound& found) {
+    const Ref now(PyLong_FromLongLong(found.now));
+    const Ref since(PyLong_FromLongLong(found.now - self->use_grain));
+    const Ref values(now && since ? PyTuple_Pack(3, key, now.get(), since.get()) : nullptr);
+    const Ref row(values ? row_of(parts, self->usual, values.get()) : Ref());
+    if (!row) {
+        return RowOutcome::Error;
+    }
+    long long guard = 0;
+    if (PyTuple_Check(row.get()) == 0 || PyTuple_GET_SIZE(row.get()) != 2 ||
+        PyBytes_CheckExact(PyTuple_GET_ITEM(row.get(), 0)) == 0 ||
+        !is_whole(PyTuple_GET_ITEM(row.get(), 1), guard)) {
+        return PyErr_Occurred() != nullptr ? RowOutcome::Error : RowOutcome::Cannot;
+    }
+    found.data = Ref::share(PyTuple_GET_ITEM(row.get(), 0));
+    found.guard = guard > found.now - self->guard_life ? guard : 0;
+    return RowOutcome::Found;
+}
+
 RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& found) {
     Ref opened;
+    Parts parts{};
     MappedStamp* stamp = nullptr;
-    const Ref reader = reader_of(self, opened, stamp);
-    if (!reader) {
+    if (!parts_of(self, parts, opened, stamp)) {
         PyErr_Clear();  // The first time in a thread, say.
         return RowOutcome::Cannot;
     }
@@ -192,8 +217,7 @@ RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& 
     if (!all) {
         return PyErr_Occurred() != nullptr ? RowOutcome::Error : RowOutcome::Cannot;
     }
-    const Ref row = row_of(self, reader.get(), key);
-    if (!row || !read_now(self, found.now)) {
+    if (!read_now(self, found.now)) {
         return RowOutcome::Error;
     }
     const long long since = found.now - self->checked;
@@ -203,7 +227,13 @@ RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& 
             return RowOutcome::Error;
         }
     }
-    return take_row(self, key, row.get(), found);
+    const RowOutcome usual = usual_row(self, parts, key, found);
+    if (usual != RowOutcome::Cannot) {
+        return usual;
+    }
+    const Ref values(PyTuple_Pack(1, key));
+    const Ref row(values ? row_of(parts, self->query, values.get()) : Ref());
+    return row ? take_row(self, key, row.get(), found) : RowOutcome::Error;
 }
 
 // look(key, names): (data, guard, stamps), or None.
@@ -249,19 +279,20 @@ PyObject* look_is_due(PyObject* object, PyObject* given) {
     return PyBool_FromLong(due);
 }
 
-// RowLook(database, query, note, check, clock, use_grain, guard_life, check_every)
+// RowLook(database, query, usual, note, check, clock, use_grain, guard_life, check_every)
 PyObject* look_new(PyTypeObject* type, PyObject* args, PyObject*) {
-    PyObject *database = nullptr, *query = nullptr, *note = nullptr, *check = nullptr,
-             *clock = nullptr;
+    PyObject *database = nullptr, *query = nullptr, *usual = nullptr, *note = nullptr,
+             *check = nullptr, *clock = nullptr;
     long long use_grain = 0, guard_life = 0, check_every = 0;
-    if (PyArg_ParseTuple(args, "OUOOOLLL:RowLook", &database, &query, &note, &check, &clock,
-                         &use_grain, &guard_life, &check_every) == 0) {
+    if (PyArg_ParseTuple(args, "OUUOOOLLL:RowLook", &database, &query, &usual, &note, &check,
+                         &clock, &use_grain, &guard_life, &check_every) == 0) {
         return nullptr;
     }
     LookObject* const self = as_look(type->tp_alloc(type, 0));
     if (self != nullptr) {
         self->database = Py_NewRef(database);
         self->query = Py_NewRef(query);
+        self->usual = Py_NewRef(usual);
         self->note = Py_NewRef(note);
         self->check = Py_NewRef(check);
         self->clock = Py_NewRef(clock);
@@ -287,6 +318,7 @@ int look_clear(PyObject* object) {
     LookObject* const self = as_look(object);
     Py_CLEAR(self->database);
     Py_CLEAR(self->query);
+    Py_CLEAR(self->usual);
     Py_CLEAR(self->note);
     Py_CLEAR(self->check);
     Py_CLEAR(self->clock);

@@ -29,7 +29,7 @@ from millpond.errors import bad_option, bad_option_type, missing_extra, shown
 from millpond.io import compression
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from millpond.io.encryption import Keyring
     from millpond.io.signing import Signer
@@ -183,7 +183,9 @@ class Codec:
             Unreadable: the entry cannot be read.
         """
         if self._plain:
-            value = _engine.read_value(data, self._schema, self._most, self._readonly)
+            value = _engine.read_value(
+                data, self._schema, self._most, self._readonly, compression.decompressed
+            )
             if value is not NotImplemented:
                 return value
         return self.opened(data, key)
@@ -208,9 +210,15 @@ class Codec:
                 raise
 
     @property
-    def terms(self) -> tuple[bool, int, int, bool]:
-        """Whether `opened` is needed only for what is not plain; schema, most bytes, readonly."""
-        return self._plain, self._schema, self._most, self._readonly
+    def terms(self) -> tuple[bool, int, int, bool, Callable[[bytes, int], bytes | None]]:
+        """Whether `opened` is needed only for what is not plain, and how to read what is."""
+        return (
+            self._plain,
+            self._schema,
+            self._most,
+            self._readonly,
+            compression.decompressed,
+        )
 
     def opened(self, data: bytes, key: str) -> Any:
         """The value of an entry that is more than tagged bytes in an envelope."""

@@ -26,7 +26,7 @@ from millpond.io.sqlite.upkeep import USE_GRAIN, Upkeep
 from millpond.io.sqlite.writer import Writer
 
 from .base import Changes, Fetched, Held
-from .sqlite_rows import CHANGES, HELD, LAST, RECORD, SCAN, STAMP, range_of, sound
+from .sqlite_rows import CHANGES, HELD, LAST, RECORD, SCAN, STAMP, USUAL, range_of, sound
 from .sqlite_transaction import NAME, Transaction
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class SQLiteTier:
         self.row_look = _engine.RowLook(
             self._database,
             RECORD,
+            USUAL,
             self._upkeep.note,
             self._look,
             clock,

@@ -10,9 +10,10 @@ import os
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from millpond import _engine
 from millpond.errors import TierError
 
 from . import fork
@@ -52,6 +53,7 @@ class Reader:
         "epoch",
         "epoch_now",
         "execute",
+        "fetchone",
         "lock",
         "opened",
         "pid",
@@ -62,13 +64,15 @@ class Reader:
         self.epoch = opened.epoch
         self.epoch_now = opened.stamp.epoch
         self.connection = connection
-        self.execute: Callable[..., sqlite3.Cursor] = connection.cursor().execute
-        self.lock = threading.Lock()
+        cursor = connection.cursor()
+        self.execute: Callable[..., sqlite3.Cursor] = cursor.execute
+        self.lock = _engine.ReadLock()
+        self.fetchone: Callable[[], Any] = cursor.fetchone
         self.pid = os.getpid()
 
     def close(self, patience: float) -> bool:
         """Close the connection once nobody reads; whether that came in time."""
-        if not self.lock.acquire(timeout=patience):
+        if not self.lock.acquire(patience):
             return False
         try:
             self.opened = None
@@ -239,6 +243,8 @@ class Database:
                 raise ClosedError
             self._readers.add(reader)
         self.local.reader = reader
+        # What the engine's look-ups need of it.
+        self.local.parts = (reader, reader.lock, reader.execute, reader.fetchone)
         return reader
 
     def _drop(self) -> None:
