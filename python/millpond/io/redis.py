@@ -242,14 +242,15 @@ class Server:
             before = time.monotonic_ns()
             channel.send(self._greeting, deadline.at)
             self._introduced(channel.receive(self._greetings), before)
+            channel.round_trip = (time.monotonic_ns() - before) / 1e9
         except BaseException:
             self._finder.forget()
             raise
 
-    async def _adial(self, deadline: Deadline) -> Any:
-        address = await self._finder.afind(deadline)
+    async def _adial(self, found: Deadline, connected: Deadline) -> Any:
+        address = await self._finder.afind(found)
         try:
-            return await self._dialer.adial(address, deadline)
+            return await self._dialer.adial(address, connected)
         except BaseException:
             self._finder.forget()
             raise
@@ -258,6 +259,7 @@ class Server:
         before = time.monotonic_ns()
         try:
             self._introduced(await link.send(self._greeting, self._greetings, at), before)
+            link.round_trip = (time.monotonic_ns() - before) / 1e9
         except BaseException:
             self._finder.forget()
             raise

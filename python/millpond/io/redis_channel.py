@@ -29,15 +29,27 @@ class Channel:
         used: when it was last given back.
         late: whether the reaper has ended it.
         ours: whether we have, by closing the pool.
+        round_trip: seconds that the first answer took.
     """
 
-    __slots__ = ("__weakref__", "_replies", "_sock", "at", "connection", "late", "ours", "used")
+    __slots__ = (
+        "__weakref__",
+        "_replies",
+        "_sock",
+        "at",
+        "connection",
+        "late",
+        "ours",
+        "round_trip",
+        "used",
+    )
 
     def __init__(self) -> None:
         self.at = NEVER
         self.late = False
         self.ours = False
         self.used = 0.0
+        self.round_trip = 0.0
         self.connection: Any = None
         self._sock: socket.socket | None = None
         self._replies = Replies()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import socket
 import threading
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 from millpond.errors import TierError, missing_extra
 from millpond.io import forks
 from millpond.io.deadline import Deadline
-from millpond.io.redis_wire import Refusal, known, refused
+from millpond.io.redis_wire import Refusal, known, pack, refused
 from millpond.io.resolve import resolver
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Dialer:
 
         `hold` is given the socket before anything blocks in it, so that it can be shut down.
         """
-        connection = _types()[0](**self._arguments())
+        connection = _types()[0](**self._arguments(), redis_connect_func=self._introduce)
         connection.open_socket = lambda: self._open(address, deadline, hold)
         try:
             connection.connect()
@@ -75,7 +74,7 @@ class Dialer:
 
     async def adial(self, address: Address | None, deadline: Deadline) -> Any:
         """A redis-py asyncio Connection that stands."""
-        connection = _types()[1](**self._arguments())
+        connection = _types()[1](**self._arguments(), redis_connect_func=self._aintroduce)
         connection.open_streams = lambda: self._aopen(address, deadline)
         try:
             async with asyncio.timeout(deadline.left()):
@@ -144,18 +143,45 @@ class Dialer:
         raise failure or OSError("the name has no address")
 
     def _arguments(self) -> dict[str, Any]:
+        return {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None}
+
+    def _introduction(self, credentials: tuple[str, ...]) -> tuple[bytes, int]:
+        """What a connection begins with, in one piece, and how many replies that has."""
         settings = self.settings
-        return {
-            "db": settings.db,
-            "username": settings.username,
-            "password": settings.password,
-            "credential_provider": settings.credentials,
-            "client_name": settings.client_name,
-            "protocol": 2,
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            **_types()[2],
-        }
+        commands = [pack(b"AUTH", *(part.encode() for part in credentials))] if credentials else []
+        if settings.client_name:
+            commands.append(pack(b"CLIENT", b"SETNAME", settings.client_name.encode()))
+        if settings.db:
+            commands.append(pack(b"SELECT", b"%d" % settings.db))
+        return b"".join(commands), len(commands)
+
+    def _introduce(self, connection: Any) -> None:
+        # redis-py would wait for each reply before it sends the next: a round trip each.
+        connection._parser.on_connect(connection)
+        provider = self._provider()
+        payload, count = self._introduction(provider.get_credentials() if provider else ())
+        if count:
+            connection.send_packed_command([payload], check_health=False)
+        for _ in range(count):
+            connection.read_response()
+
+    async def _aintroduce(self, connection: Any) -> None:
+        connection._parser.on_connect(connection)
+        provider = self._provider()
+        credentials = await provider.get_credentials_async() if provider else ()
+        payload, count = self._introduction(credentials)
+        if count:
+            await connection.send_packed_command([payload], check_health=False)
+        for _ in range(count):
+            await connection.read_response()
+
+    def _provider(self) -> Any:
+        settings = self.settings
+        if settings.credentials or not (settings.username or settings.password):
+            return settings.credentials
+        from redis.credentials import UsernamePasswordCredentialProvider
+
+        return UsernamePasswordCredentialProvider(settings.username, settings.password)
 
     def _make_context(self) -> ssl.SSLContext:
         import ssl
@@ -271,11 +297,11 @@ def _tune(sock: socket.socket) -> None:
 
 
 @functools.cache
-def _types() -> tuple[Any, Any, dict[str, Any]]:
-    """redis-py's Connection and its asyncio twin, opened by us, and arguments that they share."""
+def _types() -> tuple[Any, Any]:
+    """redis-py's Connection and its asyncio twin, opened by us."""
     require_redis()
     from redis.asyncio.connection import Connection as AsyncConnection
-    from redis.connection import AbstractConnection, Connection
+    from redis.connection import Connection
 
     class Opened(Connection):
         open_socket: Any = None
@@ -289,9 +315,4 @@ def _types() -> tuple[Any, Any, dict[str, Any]]:
         async def _connect(self) -> None:
             self._reader, self._writer = await self.open_streams()
 
-    # Two round trips that only name a library: CLIENT SETINFO.
-    names = inspect.signature(AbstractConnection).parameters
-    quiet = {"driver_info": None} if "driver_info" in names else {}
-    if not quiet:
-        quiet = {name: None for name in ("lib_name", "lib_version") if name in names}
-    return Opened, AsyncOpened, quiet
+    return Opened, AsyncOpened

@@ -23,6 +23,7 @@ from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.redis_channel import Closed
 from millpond.io.redis_dial import drop
+from millpond.io.redis_pool import AHEAD
 from millpond.io.redis_wire import Damaged, Replies, Reply
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class Link(asyncio.Protocol):
     Attributes:
         usable: whether it takes commands.
         used: when it last received something.
+        round_trip: seconds that the first answer took.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: Any) -> None:
         self.loop = loop
         self.usable = True
         self.used = loop.time()
+        self.round_trip = 0.0
         self.waiting: deque[_Waiter] = deque()
         self._connection = connection
         self._replies = Replies()
@@ -200,7 +203,7 @@ class Links:
 
     def __init__(
         self,
-        dial: Callable[[Deadline], Awaitable[Any]],
+        dial: Callable[[Deadline, Deadline], Awaitable[Any]],
         ready: Callable[[Link, float], Awaitable[None]],
         *,
         tier: str,
@@ -300,17 +303,22 @@ class Links:
                 raise self._timeout()
             error = None if dialling.cancelled() else dialling.exception()
             if error is None and not dialling.cancelled():
-                return dialling.result()
+                link = dialling.result()
+                if at - time.monotonic() < link.round_trip:
+                    raise self._timeout()  # Whoever comes next will have the time for an answer.
+                return link
             # The one who dialled had less time than we have.
             if not isinstance(error, TierTimeoutError) or time.monotonic() >= at:
                 raise self._judged(error or Closed(unused=False), at) from error
 
     async def _new(self, loop: asyncio.AbstractEventLoop, mine: _Loop, at: float) -> Link:
         link = None
+        # It may take longer than this caller has, so that those who come next find it.
+        until = max(at, time.monotonic() + AHEAD)
         try:
-            link = Link(loop, await self._dial(Deadline(at)))
+            link = Link(loop, await self._dial(Deadline(at), Deadline(until)))
             mine.links.add(link)
-            await self._ready(link, at)
+            await self._ready(link, until)
             old, mine.link = mine.link, link
             if old is not None:
                 old.retire()
@@ -319,7 +327,7 @@ class Links:
             if link is not None:
                 link.close()
             if isinstance(error, (Closed, TimeoutError, Damaged, TierError)):
-                raise self._judged(error, at) from error
+                raise self._judged(error, until) from error
             raise
         finally:
             mine.dialling = None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from millpond.io.redis_wire import Reply
 
+# Seconds for a connection that is made ahead, for later callers: it takes as many round trips as it
+# takes, which over a slow link no caller may have the time for.
+AHEAD: Final = 1.0
 # What a connection that the reaper has shut looks like to whoever was in it.
 _CUT: Final = ("unavailable", "damaged")
 
@@ -58,7 +61,8 @@ class Started:
 class Pool:
     """At most `limit` connections to one server. Thread-safe.
 
-    A caller waits for a free one as long as its deadline allows. A connection that was idle for
+    A caller waits for a free one as long as its deadline allows. When one ran out of time, a thread
+    makes another connection, so that callers to come find it. A connection that was idle for
     `max_idle` seconds is not used again: what lies between may have forgotten it.
     """
 
@@ -78,6 +82,9 @@ class Pool:
         self._failed = failed
         self._limit = limit
         self._max_idle = max_idle
+        # The thread that makes connections ahead, and how many.
+        self._ahead: threading.Thread | None = None
+        self._wanted = 0
         self._reset()
         forks.tell(self)
 
@@ -125,6 +132,9 @@ class Pool:
 
     def close(self) -> None:
         """Close everything; what is under way fails."""
+        with self._free:
+            self._epoch += 1
+            self._wanted = 0
         self._idle.clear()
         for channel in list(self._all):
             channel.ours = True
@@ -248,7 +258,42 @@ class Pool:
         except BaseException as error:  # noqa: BLE001 (_fail raises it, or what it means)
             self._drop(channel)
             self._fail(error, channel, at)
+        if at - time.monotonic() < channel.round_trip:
+            self._give(channel)  # Whoever comes next will have the time for an answer.
+            raise self._timeout()
         return channel
+
+    def _want(self) -> None:
+        """Have a connection made for the next caller: this one's is lost."""
+        with self._free:
+            if self._made < self._limit:
+                self._wanted = min(self._wanted + 1, self._limit - self._made)
+                if self._ahead is None:
+                    self._ahead = threading.Thread(
+                        target=self._make_ahead, name="millpond-dial", daemon=True
+                    )
+                    self._ahead.start()
+
+    def _make_ahead(self) -> None:
+        while True:
+            with self._free:
+                if not self._wanted or self._made >= self._limit:
+                    self._wanted = 0
+                    self._ahead = None
+                    return
+                self._wanted -= 1
+                self._made += 1
+                epoch = self._epoch
+            try:
+                channel = self._made_one(time.monotonic() + AHEAD)
+            except Exception:  # noqa: BLE001 (the caller has been told; this tried to help others)
+                with self._free:
+                    self._wanted = 0
+                continue
+            if epoch == self._epoch:
+                self._give(channel)
+            else:
+                self._drop(channel)
 
     def _drop(self, channel: Channel) -> None:
         with self._free:
@@ -268,6 +313,8 @@ class Pool:
         # Who did not answer may have been replaced, and not know it when it goes on.
         self._failed()
         judged = self._judged(error, channel, at)
+        if isinstance(judged, TierTimeoutError):
+            self._want()
         if judged is error:
             raise error
         raise judged from error
@@ -300,6 +347,9 @@ class Pool:
         self._made = 0
         self._waiting = 0
         self._free = threading.Condition(threading.Lock())
+        self._ahead = None
+        self._wanted = 0
+        self._epoch = 0
 
     def forked(self) -> None:
         """In the child of a fork: what the parent had open is the parent's."""
