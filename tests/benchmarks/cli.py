@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,6 +137,15 @@ def _print_comparison(old: dict[str, Any], run: dict[str, Any], floor: float) ->
     return bool(lost) or any(verdict.slower for verdict in verdicts)
 
 
+def _repeating(options: argparse.Namespace) -> str:
+    """The command that makes the same tables on another machine."""
+    words = ["python", "tests/benchmarks", *(["--quick"] if options.quick else [])]
+    for text in options.filter:
+        words += ["--filter", text]
+    words += ["--data", "DIR"] if options.data else []
+    return shlex.join([*words, "--into", str(options.into)])
+
+
 def _failed(run: dict[str, Any]) -> bool:
     return any(
         entry["ours"] and entry.get("skipped", "").startswith("failed")
@@ -177,7 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.save.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     if options.into:
         page = options.into.read_text(encoding="utf-8")
-        options.into.write_text(report.placed(page, run), encoding="utf-8")
+        page = report.placed(page, run, _repeating(options))
+        options.into.write_text(page, encoding="utf-8")
     if options.json:
         print(json.dumps(run, indent=1))
     else:

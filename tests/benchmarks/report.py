@@ -17,7 +17,7 @@ _RESULTS = "## Results"
 _REPEAT = """Each section is one run, put here by the harness itself on a build of type Release:
 
 ```sh
-python tests/benchmarks --data DIR --into docs/benchmarks.md
+{command}
 ```"""
 
 
@@ -145,18 +145,18 @@ def as_text(run: Run) -> str:
     return "\n".join(out)
 
 
-def placed(page: str, run: Run) -> str:
+def placed(page: str, run: Run, command: str) -> str:
     """Return the Markdown `page` with the tables of `run` in the section of its Python version.
 
     The section stands between two comments; a page that has none yet gets it at its end, under a
-    heading that says how to repeat it.
+    heading with the `command` that repeats it.
     """
     version = run["machine"]["python"].rpartition(".")[0]
     begin, end = f"<!-- {version} -->", f"<!-- end of {version} -->"
     section = f"{begin}\n### {version}\n\n{as_markdown(run)}\n{end}"
     before, found, rest = page.partition(begin)
     if not found:
-        heading = "" if _RESULTS in page else f"{_RESULTS}\n\n{_REPEAT}\n\n"
+        heading = "" if _RESULTS in page else f"{_RESULTS}\n\n{_REPEAT.format(command=command)}\n\n"
         return f"{page.rstrip()}\n\n{heading}{section}\n"
     _, found, after = rest.partition(end)
     if not found:

@@ -22,6 +22,7 @@ from . import (
     threads,
     tiers,
     waiters,
+    workers,
 )
 
 _SUBJECTS = (
@@ -40,6 +41,7 @@ _SUBJECTS = (
     postgres,
     redis,
     tiers,
+    workers,
     coherence,
     sqlite,
     ratios,

@@ -5,9 +5,12 @@ The functions here keep nothing in memory (`max_entries=0`), so every call is a 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import tempfile
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from .. import peers
@@ -113,7 +116,7 @@ def _cashews(context: Context) -> Sampler:
             await made.set(f"cashews:{number}", DATA, expire=3600)
 
     async def close() -> None:
-        with suppress(Exception):
+        with contextlib.suppress(Exception):
             await made.close()
 
     loop.run_until_complete(fill())
@@ -127,6 +130,50 @@ def _redis_many(context: Context) -> Sampler:
     cache = mill.cache("bench", max_entries=0)
     cache.set_many(dict.fromkeys(INPUTS, DATA), ttl="1h")
     return TimedLoop(context, "f(x)", {"f": cache.get_many}, BATCHES)
+
+
+@functools.cache
+def _cluster() -> Any:
+    """Three primaries and no replicas, of the tests' own; they end with this process."""
+    redis.server()  # Says what is missing.
+    from tests.integration.servers import RedisCluster
+
+    return contextlib.ExitStack().enter_context(RedisCluster(replicas=0))
+
+
+def _cluster_many(context: Context) -> Sampler:
+    nodes = ",".join(f"{host}:{port}" for host, port in _cluster().addresses)
+    mill = _engine(context, redis=f"redis+cluster://{nodes}", database=False)
+    cache = mill.cache("bench", max_entries=0)
+    cache.set_many(dict.fromkeys(INPUTS, DATA), ttl="1h")
+    return TimedLoop(context, "f(x)", {"f": cache.get_many}, BATCHES)
+
+
+def _cluster_client(context: Context) -> Sampler:
+    host, port = _cluster().addresses[0]
+    client = peers.need("redis").RedisCluster(host, port)
+    context.cleanup.callback(client.close)
+    for number in INPUTS:
+        client.set(f"plain:{number}", DATA)
+    batches = [[f"plain:{number}" for number in batch] for batch in BATCHES]
+    return TimedLoop(context, "f(x)", {"f": client.mget_nonatomic}, batches)
+
+
+def _miss(*, lock: bool) -> Make:
+    """A call that finds nothing, calls the function and stores what it gave."""
+
+    def prepare(context: Context) -> Sampler:
+        mill = _engine(context, redis=redis.server().url, database=False)
+
+        @mill.with_cache(namespace="bench", max_entries=0, ttl="10s", lock=lock)
+        def cached(_number: int) -> bytes:
+            return DATA
+
+        first = time.monotonic_ns()  # Numbers that no process has used before.
+        names = {"f": cached, "n": itertools.count(first)}
+        return TimedLoop(context, "f(next(n))", names, INPUTS)
+
+    return prepare
 
 
 def _nowhere() -> str:
@@ -191,6 +238,24 @@ def rows() -> list[Row]:
             ),
             baseline=CLIENT,
             targets=(Target(1.25, of=CLIENT),),
+        ),
+        Row(
+            name="tiers/cluster-get-many",
+            title="the same of a Cluster of three primaries, beside redis-py's mget_nonatomic",
+            contenders=(
+                Contender("millpond", _cluster_many, "millpond"),
+                Contender(CLIENT, _cluster_client, "redis"),
+            ),
+            baseline=CLIENT,
+        ),
+        Row(
+            name="tiers/redis-miss",
+            title="a miss that calls the function and stores 1 KB, with the lease and without",
+            contenders=(
+                Contender("millpond", _miss(lock=True), "millpond"),
+                Contender("no lease", _miss(lock=False), "millpond"),
+            ),
+            baseline="no lease",
         ),
         Row(
             name="tiers/sqlite-hit",

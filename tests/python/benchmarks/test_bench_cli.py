@@ -113,7 +113,7 @@ def test_tables_are_placed_into_the_section_of_their_python(saved: Path, tmp_pat
     assert _command("--load", str(saved), "--into", str(page)).returncode == 0
     first = page.read_text()
     assert first.startswith("# Benchmarks\n\n## Results\n\nEach section is one run")
-    assert "--into docs/benchmarks.md\n```\n\n<!-- CPython 3." in first
+    assert f"python tests/benchmarks --into {page}\n```\n\n<!-- CPython 3." in first
     assert first.count("| `hit/one/str` | ns |") == 1
     page.write_text(first.replace("| `hit/one/str` | ns |", "| stale |") + "Afterwards.\n")
     assert _command("--load", str(saved), "--into", str(page)).returncode == 0
@@ -123,13 +123,13 @@ def test_tables_are_placed_into_the_section_of_their_python(saved: Path, tmp_pat
 def test_runs_of_two_pythons_have_a_section_each(saved: Path) -> None:
     run = json.loads(saved.read_text())
     run["machine"]["python"] = "CPython 3.11.7"
-    page = report.placed("# Benchmarks\n", run)
+    page = report.placed("# Benchmarks\n", run, "make bench")
     run["machine"]["python"] = "CPython 3.13.0"
-    page = report.placed(page, run)
+    page = report.placed(page, run, "make bench")
     assert page.count("## Results\n") == 1
     assert page.index("### CPython 3.11\n") < page.index("### CPython 3.13\n")
     with pytest.raises(ValueError, match="but no <!-- end of CPython"):
-        report.placed(page.replace("<!-- end of CPython 3.13 -->", ""), run)
+        report.placed(page.replace("<!-- end of CPython 3.13 -->", ""), run, "make bench")
 
 
 def test_comparing_tells_slower_from_equal_by_exit_code(saved: Path, tmp_path: Path) -> None:

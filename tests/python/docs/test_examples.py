@@ -22,7 +22,12 @@ MODULES = (
     *(f"millpond.cache.{module.name}" for module in pkgutil.iter_modules(millpond.cache.__path__)),
 )
 # Pages of decisions and measurements, and those that describe the inside, may hold no Python.
-WITHOUT_EXAMPLES = {"benchmarks.md", "decisions.md", "design"}
+WITHOUT_EXAMPLES = {
+    "benchmarks.md",
+    "benchmarks-functions.md",
+    "decisions.md",
+    "design",
+}
 
 
 @pytest.fixture
