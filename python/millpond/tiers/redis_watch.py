@@ -91,6 +91,9 @@ class Watch:
         # Names that are being made by this process: True once a push for one has come.
         self._making: dict[str, bool] = {}
         self._written: dict[str, int] = {}
+        # Stamps that this process made and that are not known, as when the feed was just beginning:
+        # their pushes are still to come.
+        self._made: dict[str, int] = {}
         self._channel = channel
         self._log = log
         self._servers = servers
@@ -193,7 +196,8 @@ class Watch:
                 touched = [name for name in names if self._making.pop(name, False)]
             made.expected = dict(zip(names, made.stamps, strict=False))
             for name, stamp in made.expected.items():
-                self.table.learn(name, stamp, since)
+                if not self.table.learn(name, stamp, since):
+                    self._note(self._made, name, stamp)
             if made.stamps:
                 made.touched = touched
             elif touched:
@@ -226,11 +230,14 @@ class Watch:
 
     def wrote(self, key: str, guard: int) -> None:
         """This process has raised the guard of a key, and holds the new value."""
+        self._note(self._written, key, guard)
+
+    def _note(self, into: dict[str, int], what: str, stamp: int) -> None:
         with self._lock:
-            self._written.pop(key, None)
-            self._written[key] = guard
-            while len(self._written) > _MOST_WRITTEN:
-                del self._written[next(iter(self._written))]
+            into.pop(what, None)
+            into[what] = stamp
+            while len(into) > _MOST_WRITTEN:
+                del into[next(iter(into))]
 
     # ---- What the feeds say
 
@@ -284,8 +291,10 @@ class Watch:
                 if name in self._making:
                     self._making[name] = True
                     continue
-            if held and known is not None:
-                compared[name] = known
+                mine = self._made.pop(name, None)
+            expected = known if held and known is not None else mine
+            if expected is not None:
+                compared[name] = expected
             else:
                 gone.append(name)
         if compared:

@@ -95,3 +95,24 @@ def test_names_that_were_not_made_after_a_push_are_dropped(watch: Watch, heard: 
     with pytest.raises(TierError):
         make()
     assert heard.dropped == [ONE]
+
+
+def test_a_push_of_what_was_made_here_while_the_feed_began_drops_nothing(heard: Heard) -> None:
+    present = {ONE: 10, TWO: 21}
+    watch = Watch(
+        lambda _: [],
+        PREFIX,
+        heard,
+        5.0,
+        stamps=lambda names, _: [present[name] for name in names],
+        guards=lambda _, __: pytest.fail("no guard is asked for"),
+        channel=b"",
+        published=heard,
+    )
+    with watch.making([ONE, TWO]) as made:
+        made.stamps = [10, 20]
+    push(watch, ONE, TWO)
+    assert heard.dropped == [TWO]  # Somebody has bumped it since.
+    push(watch, ONE)
+    assert heard.dropped == [TWO, ONE]
+    watch.close()
