@@ -62,11 +62,12 @@ class Batch {
     Ref found_{PyDict_New()};
     Ref waiting_{PyList_New(0)};
     Ref missing_{PyList_New(0)};
-    bool ended_ = false;  // Each flight has had its end, or has another leader.
+    Ref names_{PyList_New(0)};  // of these in the tiers, where the function has any
+    bool ended_ = false;        // Each flight has had its end, or has another leader.
 };
 
 bool Batch::run() {
-    if (!found_ || !waiting_ || !missing_) {
+    if (!found_ || !waiting_ || !missing_ || !names_) {
         return false;
     }
     const Py_ssize_t count = PyTuple_GET_SIZE(request_.keys);
@@ -99,7 +100,15 @@ bool Batch::begin(PyObject* key) {
             const Ref pair(PyTuple_Pack(2, key, flight.get()));
             return pair && PyList_Append(waiting_.get(), pair.get()) == 0;
         }
-        case Verdict::Through: unshared_.push_back(key); break;
+        case Verdict::Through: {
+            unshared_.push_back(key);
+            const Ref name = self_->tiers != nullptr ? shared_name(self_, call) : Ref();
+            if (PyErr_Occurred() != nullptr ||
+                (name && PyList_Append(names_.get(), name.get()) < 0)) {
+                return false;
+            }
+            break;
+        }
         case Verdict::Lead:
             if (!lead(call, std::move(wanted), terms)) {
                 return false;
@@ -112,6 +121,9 @@ bool Batch::begin(PyObject* key) {
 bool Batch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
     Marks marks;
     if (!marks_for(self_, call, marks)) {
+        return false;
+    }
+    if (marks.shared && PyList_Append(names_.get(), PyTuple_GET_ITEM(marks.shared.get(), 0)) < 0) {
         return false;
     }
     Load* const load = make_load(self_, std::move(key), std::move(marks.shared), terms);
@@ -127,7 +139,10 @@ bool Batch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
 }
 
 bool Batch::load() {
-    const Ref loaded(PyObject_CallOneArg(request_.loader, missing_.get()));
+    // A loader that asks tiers is told what the keys are called there.
+    PyObject* const arguments[] = {missing_.get(), names_.get()};
+    const bool named = PyList_GET_SIZE(names_.get()) > 0;
+    const Ref loaded(PyObject_Vectorcall(request_.loader, arguments, named ? 2 : 1, nullptr));
     if (!loaded || !collect(loaded.get())) {
         return fail();
     }

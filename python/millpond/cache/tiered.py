@@ -272,6 +272,11 @@ class TieredCache:
         call: tuple[str, tuple[str, ...]] = self._load._shared_call(key, None, None, tags, 0.0)
         return call
 
+    def _named(self, keys: list[Any], names: list[str] | None = None) -> dict[str, Any]:
+        """Keys by what they are called in the tiers."""
+        known = names or [self._key(key)[0] for key in keys]
+        return dict(zip(known, keys, strict=True))
+
     def _terms(self, ttl: Any, tags: Any) -> tuple[tuple[str, ...], Rules]:
         texts = options.tags(tags)
         every = (texts,) if isinstance(texts, str) else texts
@@ -280,8 +285,8 @@ class TieredCache:
     def _bring(self, loader: Any, tags: tuple[str, ...], rules: Rules) -> Callable[[Any], Any]:
         """The loader of a batch: the tiers first."""
 
-        def bring(keys: list[Any]) -> Any:
-            calls = {self._key(key)[0]: key for key in keys}
+        def bring(keys: list[Any], names: list[str] | None = None) -> Any:
+            calls = self._named(keys, names)
             return drive(self._flow.many(calls, self._key(None, tags)[1], rules, loader))
 
         return bring
@@ -290,7 +295,7 @@ class TieredCache:
         """The same in an event loop."""
 
         async def bring(keys: list[Any]) -> Any:
-            calls = {self._key(key)[0]: key for key in keys}
+            calls = self._named(keys)
             return await adrive(self._flow.many(calls, self._key(None, tags)[1], rules, loader))
 
         return bring

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
+from millpond import _engine
 from millpond.errors import LimitError
 from millpond.io import redis_scripts as scripts
 from millpond.io.redis import Command
 from millpond.io.redis_values import millis, strings, whole
-from millpond.io.redis_wire import Reply, pack
+from millpond.io.redis_wire import Damaged, Reply, pack
 from millpond.tiers.base import Entry, Fetched, Held
 from millpond.tiers.redis_leases import RedisLeases
 
@@ -62,28 +63,25 @@ class Requests:
 
     def fetch(self, keys: Sequence[str], names: Sequence[str]) -> Request[Fetched]:
         """Entries, guards and stamps, in one round trip."""
+        count = len(keys)
+
+        def decode(replies: list[Reply]) -> Fetched:
+            reply = replies[0] if self._together and replies else replies
+            found = _engine.redis_found(reply, count, len(names))
+            if found is None:
+                raise Damaged("something else than entries, guards and stamps")
+            return Fetched(*found)
+
+        if self._together:
+            asked = _engine.redis_lookup(keys, names, self._guards, self.stamps)
+            return [Command(b"", asked)] if keys or names else [], decode
         entries = [key.encode() for key in keys]
         guards = [self._guard(key) for key in entries]
         generations = [self.stamps + name.encode() for name in names]
-        count = len(entries)
+        # Not MGET of both: while a slot moves, its node refuses what needs two keys of which one
+        # is not (or no longer) there. The guard first, so it is never newer than the entry.
         wanted = [*guards, *entries, *generations]
-        if self._together:
-            commands = [Command(b"", pack(b"MGET", *wanted))] if wanted else []
-        else:
-            # Not MGET of both: while a slot moves, its node refuses what needs two keys of which
-            # one is not (or no longer) there. The guard first, so it is never newer than the entry.
-            commands = [Command(key, pack(b"GET", key)) for key in wanted]
-
-        def decode(replies: list[Reply]) -> Fetched:
-            single = self._together and replies
-            found = strings(replies[0] if single else replies, len(wanted))
-            return Fetched(
-                found[count : 2 * count],
-                [0 if guard is None else whole(guard) for guard in found[:count]],
-                [None if stamp is None else whole(stamp) for stamp in found[2 * count :]],
-            )
-
-        return commands, decode
+        return [Command(key, pack(b"GET", key)) for key in wanted], decode
 
     def store(self, entries: Sequence[Entry]) -> Request[list[bool]]:
         """Fill in entries whose guards, and leases if they have one, are what they were."""
