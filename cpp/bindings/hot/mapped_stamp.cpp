@@ -146,8 +146,7 @@ MappedStamp* mapped_stamp(PyObject* object) noexcept {
 
 int init_mapped_stamp(PyObject* module) {
     g_type = make_heap_type(module, g_spec);
-    return g_type == nullptr ? -1
-                             : PyModule_AddObjectRef(module, "MappedStamp", as_object(g_type));
+    return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "MappedStamp", as_object(g_type));
 }
 
 }  // namespace millpond::bindings
