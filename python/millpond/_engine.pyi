@@ -160,7 +160,7 @@ class ManualClock:
 
 @final
 class CacheInfo(tuple[int, int, int | None, int]):
-    n_fields: Final = 19
+    n_fields: Final = 20
     n_sequence_fields: Final = 4
     n_unnamed_fields: Final = 0
     __match_args__: Final = ("hits", "misses", "maxsize", "currsize")
@@ -205,6 +205,8 @@ class CacheInfo(tuple[int, int, int | None, int]):
     def cost_spent(self) -> float: ...
     @property
     def cost_saved(self) -> float: ...
+    @property
+    def stale_hits(self) -> int: ...
 
 @disjoint_base
 class CacheBase:
@@ -316,7 +318,8 @@ class CacheBase:
 
 # What the load of a function with tiers returns: the value, the ns that memory may keep it (-1: no
 # limit), whether it does, the source_id of the tier that had it (0: the function was called, 255:
-# nobody had it), the dollars it cost, and hashes of tags that the call itself does not tell.
+# nobody had it, 254: it is memory's, past its life), the dollars it cost, hashes of tags that
+# the call itself does not tell, and the ns that memory keeps it past its life.
 @final
 class Loaded:
     def __new__(
@@ -327,6 +330,7 @@ class Loaded:
         source: int,
         cost: float,
         tags: tuple[int, ...] = ...,
+        stale: int = ...,
         /,
     ) -> Self: ...
     @property
@@ -364,6 +368,9 @@ class Function:
         cost_function: Callable[[Any], float] | None,
         copy: Callable[[Any], Any] | None,
         cache_none: bool,
+        stale_while: int,
+        stale_if: int,
+        revalidate: Callable[..., None] | None,
         /,
     ) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -388,6 +395,8 @@ class Function:
     def _invalidate_here(self, *args: Any, **kwargs: Any) -> bool: ...
     def _clear_here(self) -> None: ...
     def _set_here(self, value: object, /, *args: Any, **kwargs: Any) -> None: ...
+    def _revalidate(self, *args: Any, **kwargs: Any) -> Any: ...
+    def _stale(self, *args: Any, **kwargs: Any) -> Loaded | None: ...
     def _is_per_instance(self) -> bool: ...
     def _flow(self) -> Callable[..., Any] | None: ...
     def _set_flow(

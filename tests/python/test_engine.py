@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import millpond as mp
 from millpond import Engine
 from millpond.cache import registry
 from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.testing import ManualClock
 
 
 @dataclasses.dataclass
@@ -251,3 +253,29 @@ def test_a_url_may_say_that_a_pooler_is_between(query: str, pooled: bool) -> Non
     assert tier.pgbouncer == pooled
     with pytest.raises(ConfigurationError, match="true and false"):
         Engine(database="postgresql://h/db?pgbouncer=maybe")
+
+
+def test_memory_serves_what_is_past_its_life_when_tiers_and_function_fail(folder: str) -> None:
+    clock = ManualClock()
+    calls: list[int] = []
+    with Engine(data_dir=folder, cache=mp.Cache(clock=clock)) as mill:
+
+        @mill.with_cache(namespace="shop", ttl=0.05, stale_if_error=600)
+        def load(x: int) -> int:
+            calls.append(x)
+            if len(calls) > 1:
+                raise LookupError(x)
+            return x
+
+        assert load(1) == 1
+        [key] = mill.cache.scan("shop:")
+        until = time.monotonic() + 10
+        while any(view.tier == "sqlite" for view in mill.cache.inspect(key)):
+            assert time.monotonic() < until
+        clock.advance(1)
+        assert load(1) == 1
+        assert calls == [1, 1]
+        assert load.cache_info().stale_hits == 1
+        mill.invalidate(function=load)
+        with pytest.raises(LookupError):
+            load(1)

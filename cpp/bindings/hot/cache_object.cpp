@@ -230,7 +230,8 @@ Slot look_up(CacheObject* self, const CacheKey& key, Instant now) {
     if (slot >= kFailed) {
         return slot;
     }
-    if (store[slot].state == cache::EntryState::Resident && store[slot].deadline <= now) {
+    if (store[slot].state == cache::EntryState::Resident && store[slot].deadline <= now &&
+        store.end(slot) <= now) {
         store.expire(slot);
         return kNoSlot;
     }
@@ -278,6 +279,7 @@ cache::Keep keep_for(CacheObject* self, const Life& life, std::uint64_t weight,
     keep.weight = weight;
     keep.idle = life.tti;
     keep.cost = life.cost;
+    keep.stale = life.stale;
     if (life.ttl != kForEver) {
         keep.deadline = self->store->deadline(now, life.ttl, life.jitter);
     }

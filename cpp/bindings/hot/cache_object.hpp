@@ -198,7 +198,8 @@ void own_key(CacheKey& key) noexcept;
 }
 
 // The slot of `key` in any state, kNoSlot, or kFailed with an exception set. Keys with leaves run
-// their `==`. What has expired is removed, not found (the value is released by the next drain).
+// their `==`. What has expired is removed, not found (the value is released by the next drain);
+// what is kept past its deadline is found, for callers that stored it so to tell.
 inline constexpr Slot kFailed = kNoSlot - 1;
 [[nodiscard]] Slot look_up(CacheObject* self, const CacheKey& key, Instant now);
 
@@ -215,6 +216,7 @@ struct Life {
     Nanos tti = Nanos::zero();
     double jitter = 0;
     double cost = 0;
+    Nanos stale = Nanos::zero();  // kept so long past the ttl
 };
 
 // The weight that an entry counts for, or false with an exception set. Runs a user's weigher.

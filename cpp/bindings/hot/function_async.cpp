@@ -12,7 +12,7 @@ namespace {
 
 // Leads a load in a task of the running loop. Start::Wait, or Start::Error.
 Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
-                PyObject** out) {
+                PyObject** out, bool behind = false) {
     Marks marks;
     if (!marks_for(self, call, marks)) {
         return Start::Error;
@@ -21,6 +21,7 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     if (load == nullptr) {
         return Start::Error;
     }
+    load->behind = behind;
     FlightObject* const flight = open_flight(self, load, marks.tags);
     if (flight == nullptr) {
         return Start::Error;
@@ -34,7 +35,9 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
         return Start::Value;
     }
     PyObject* const coroutine =
-        PyErr_Occurred() == nullptr ? call_load(self, call, load, found.first.get()) : nullptr;
+        PyErr_Occurred() == nullptr
+            ? guard_awaitable(self, call, load, call_load(self, call, load, found.first.get()))
+            : nullptr;
     if (coroutine == nullptr) {
         const Ref exception(take_raised());
         flight_fail(flight, exception.get());
@@ -58,7 +61,8 @@ Start call_alone(FunctionObject* self, const Call& call, PyObject** out) {
 // A promoted waiter starts the load of its flight again.
 Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, PyObject** out) {
     load_of(flight)->started = store_now(self->cache);
-    const Ref coroutine(call_load(self, call, load_of(flight)));
+    const Load* const load = load_of(flight);
+    const Ref coroutine(guard_awaitable(self, call, load, call_load(self, call, load)));
     if (!coroutine) {
         const Ref exception(take_raised());
         flight_fail(flight, exception.get());
@@ -71,6 +75,18 @@ Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, P
     }
     *out = Py_NewRef(as_object(flight));
     return Start::Wait;
+}
+
+// Leads a load that nobody waits for. Steals `stale`, which the caller gets.
+Start lead_behind(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
+                  PyObject* stale, PyObject** out) {
+    PyObject* flight = nullptr;
+    if (lead_task(self, call, std::move(key), terms, &flight, true) == Start::Error) {
+        PyErr_WriteUnraisable(as_object(self));
+    }
+    Py_XDECREF(flight);
+    *out = hand_out(self, stale);
+    return *out == nullptr ? Start::Error : Start::Value;
 }
 
 Start start(FunctionObject* self, const Call& call, PyObject** out) {
@@ -87,7 +103,11 @@ Start start(FunctionObject* self, const Call& call, PyObject** out) {
             return *out == nullptr ? Start::Error : Start::Value;
         case Verdict::Join: *out = as_object(verdict.flight); return Start::Wait;
         case Verdict::Through: return call_alone(self, call, out);
-        case Verdict::Lead: return lead_task(self, call, std::move(key), terms, out);
+        case Verdict::Lead:
+            if (verdict.value != nullptr) {
+                return lead_behind(self, call, std::move(key), terms, verdict.value, out);
+            }
+            return lead_task(self, call, std::move(key), terms, out);
     }
     return Start::Error;
 }
@@ -194,7 +214,7 @@ PyObject* hit_now(FunctionObject* self, const Call& call) {
         return nullptr;
     }
     const cache::Entry& entry = (*cache->store)[slot];
-    if (entry.state != cache::EntryState::Resident ||
+    if (entry.state != cache::EntryState::Resident || is_stale(entry, now) ||
         is_negative(reinterpret_cast<PyObject*>(entry.value))) {
         return nullptr;
     }

@@ -68,6 +68,13 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
         terms.beside = true;
         return {Verdict::Lead};
     }
+    if (is_stale((*cache->store)[slot], now)) {
+        const Verdict verdict = judge_stale(self, call, key, slot, now, terms);
+        tell_observers(control, as_object(self), shown.get(),
+                       {verdict.value != nullptr, age, cache::MissReason::Stale,
+                        verdict.kind == Verdict::Join});
+        return verdict;
+    }
     PyObject* const value = take_hit(cache, slot, now);
     tell_observers(control, as_object(self), shown.get(),
                    {true, age, cache::MissReason::ColdOrEvicted, false});

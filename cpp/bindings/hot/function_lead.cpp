@@ -43,6 +43,8 @@ Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared, const Terms&
     load->seen = terms.seen;
     load->store = terms.store;
     load->beside = terms.beside;
+    load->revalidates = terms.revalidates;
+    load->behind = false;
     load->solo = false;
     return load;
 }
@@ -59,6 +61,20 @@ void give_back(Load* load) {
 }
 
 namespace {
+
+// What is served in place of the exception that is set; null: nothing, and it stays set.
+PyObject* served_instead(FunctionObject* self, Load* load) {
+    if (!load->revalidates) {
+        return nullptr;
+    }
+    const Ref exception(take_raised());
+    PyObject* const value = stale_instead(self, load, exception.get());
+    if (value == nullptr) {
+        const Ref traceback(PyException_GetTraceback(exception.get()));
+        raise_with_traceback(exception.get(), traceback.get());
+    }
+    return value;
+}
 
 // Reserves the key of a load; `word` is what the pending entry has for a value. False with an
 // exception set.
@@ -115,6 +131,7 @@ PyObject* run_load(FunctionObject* self, const Call& call, FlightObject* flight)
         if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }
+        value = value != nullptr ? value : served_instead(self, load_of(flight));
         flight_exit(token);
     }
     if (value != nullptr) {
@@ -192,6 +209,7 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, Mark
         if (value != nullptr && !check_cacheable(loaded_value(value))) {
             Py_CLEAR(value);
         }
+        value = value != nullptr ? value : served_instead(self, load);
         solo_exit(load);
     }
     if (value == nullptr) {

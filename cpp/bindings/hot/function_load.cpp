@@ -66,6 +66,9 @@ Verdict decide(FunctionObject* self, const Call& call, CacheKey& key, Terms& ter
         return {Verdict::Error};
     }
     if (slot != kNoSlot && (*cache->store)[slot].state == cache::EntryState::Resident) {
+        if (is_stale((*cache->store)[slot], now)) [[unlikely]] {
+            return judge_stale(self, call, key, slot, now, terms);
+        }
         return {Verdict::Hit, take_hit(cache, slot, now)};
     }
     cache->store->miss(key.ref);

@@ -79,8 +79,9 @@ PyObject* function_contains(PyObject* object, PyObject* const* args, Py_ssize_t 
     if (slot == kFailed) {
         return nullptr;
     }
-    const bool there =
-        slot != kNoSlot && (*self->cache->store)[slot].state == cache::EntryState::Resident;
+    const bool there = slot != kNoSlot &&
+                       (*self->cache->store)[slot].state == cache::EntryState::Resident &&
+                       !is_stale((*self->cache->store)[slot], store_now(self->cache));
     drain(self->cache);
     return PyBool_FromLong(there);
 }
@@ -247,6 +248,8 @@ PyMethodDef g_methods[] = {
            "cache_many($self, calls, /)\n--\n\nThe results of a list of calls, in order."),
     method("cache_warm", function_warm, METH_O,
            "cache_warm($self, calls, /)\n--\n\nLoad those of a list of calls that are not here."),
+    method("_revalidate", function_revalidate, METH_FASTCALL | METH_KEYWORDS, nullptr),
+    method("_stale", function_stale, METH_FASTCALL | METH_KEYWORDS, nullptr),
     method("_set_flow", function_set_flow, METH_FASTCALL, nullptr),
     method("_flow", function_flow, METH_NOARGS, nullptr),
     method("_is_per_instance", function_is_per_instance, METH_NOARGS, nullptr),

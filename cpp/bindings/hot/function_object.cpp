@@ -1,5 +1,7 @@
 #include "hot/function_object.hpp"
 
+#include <algorithm>
+
 #include "hot/async_call.hpp"
 #include "hot/hit.hpp"
 #include "hot/negative.hpp"
@@ -137,6 +139,7 @@ int function_traverse(PyObject* object, visitproc visit, void* arg) {
         Py_VISIT(self->rules->condition.get());
         Py_VISIT(self->rules->cost.get());
         Py_VISIT(self->rules->copy.get());
+        Py_VISIT(self->rules->revalidate.get());
     }
     if (self->tiers != nullptr) {
         Py_VISIT(self->tiers->flow.get());
@@ -252,16 +255,19 @@ struct NewArguments {
     double jitter, cost, wait_timeout;
     PyObject *exceptions, *condition, *cost_function, *copy;
     int cache_none;
+    long long stale_while, stale_if;
+    PyObject* revalidate;
 };
 
 bool read_arguments(PyObject* args, NewArguments& given) {
-    return PyArg_ParseTuple(args, "OO!O!OOppppppLLLdddOOOOp", &given.wrapped, cache_type(),
+    return PyArg_ParseTuple(args, "OO!O!OOppppppLLLdddOOOOpLLO", &given.wrapped, cache_type(),
                             &given.cache, &PyTuple_Type, &given.plan, &given.key, &given.parameters,
                             &given.asynchronous, &given.typed, &given.ordered, &given.per_instance,
                             &given.private_cache, &given.mapping, &given.ttl, &given.tti,
                             &given.negative_ttl, &given.jitter, &given.cost, &given.wait_timeout,
                             &given.exceptions, &given.condition, &given.cost_function, &given.copy,
-                            &given.cache_none) != 0;
+                            &given.cache_none, &given.stale_while, &given.stale_if,
+                            &given.revalidate) != 0;
 }
 
 Ref unless_none(PyObject* object) { return object == Py_None ? Ref() : Ref::share(object); }
@@ -278,6 +284,10 @@ void fill_rules(const NewArguments& given, Rules& rules) {
     rules.cost = unless_none(given.cost_function);
     rules.copy = unless_none(given.copy);
     rules.cache_none = given.cache_none != 0;
+    rules.stale_while = given.stale_while < 0 ? Nanos::zero() : Nanos{given.stale_while};
+    rules.stale_if = given.stale_if < 0 ? Nanos::zero() : Nanos{given.stale_if};
+    rules.life.stale = std::max(rules.stale_while, rules.stale_if);
+    rules.revalidate = unless_none(given.revalidate);
 }
 
 PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {

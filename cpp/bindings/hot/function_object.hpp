@@ -7,6 +7,7 @@
 //     function_lead.cpp      leading a synchronous load
 //     function_settle.cpp    what a finished load stores
 //     function_async.cpp     misses of asynchronous functions
+//     function_fresh.cpp     values past their life
 //     function_many.cpp      one load of many keys
 //     function_tiers.cpp     the tiers behind the memory
 //     function_control.cpp   calls while cache_control, observe or disabled are in force
@@ -38,7 +39,10 @@ struct Rules {
     Ref cost;                            // cost(value): dollars; null: life.cost
     Ref copy;                            // copy(value): what is stored, and what a hit returns
     bool cache_none = true;
-    double wait_timeout = -1;  // seconds; negative: as long as it takes
+    double wait_timeout = -1;           // seconds; negative: as long as it takes
+    Nanos stale_while = Nanos::zero();  // past its life, a value is served while it is loaded
+    Nanos stale_if = Nanos::zero();     // and so long where that fails
+    Ref revalidate;  // revalidate(function, identity, args, kwargs): has another thread load it
 };
 
 // An object on which a method was called: entries of its own, until it dies.
@@ -145,7 +149,8 @@ enum class Keyed {
 struct Terms {
     Life life;
     bool store = true;
-    bool beside = false;  // a refresh: it replaces what is there
+    bool beside = false;       // a refresh: it replaces what is there
+    bool revalidates = false;  // what is there is past its life, and may be served all the same
     // EngineStore::mutations() when the key was found to be absent; no number: it was not looked up.
     std::uint64_t seen = ~std::uint64_t{0};
 };
@@ -165,7 +170,9 @@ struct Load : SoloLoad {
     Ref shared;                              // what shared_call() gave, where tiers are to be asked
     bool store = true;
     bool beside = false;
-    bool solo = false;  // its leader gives it back, else the end of its flight does
+    bool revalidates = false;  // as in Terms
+    bool behind = false;       // whoever began it has a value already
+    bool solo = false;         // its leader gives it back, else the end of its flight does
 };
 
 [[nodiscard]] inline Load* load_of(FlightObject* flight) {
@@ -256,6 +263,25 @@ inline constexpr long kNoStore = 2;  // it stores nothing there
 // for.
 [[nodiscard]] Looked look_first(FunctionObject* self, const Load* load, bool waiting,
                                 FirstFound& found);
+
+// ---- function_fresh.cpp
+
+// Whether a resident entry is past its life, and kept all the same.
+[[nodiscard]] inline bool is_stale(const cache::Entry& entry, Instant now) noexcept {
+    return now >= entry.deadline;
+}
+// What a caller gets whose load of a stale value has raised `exception`: a Loaded; or null, without
+// an exception: what was raised.
+[[nodiscard]] PyObject* stale_instead(FunctionObject* self, Load* load, PyObject* exception);
+// The awaitable of an asynchronous load, which does the same. Steals `awaitable`, which may be null.
+[[nodiscard]] PyObject* guard_awaitable(FunctionObject* self, const Call& call, const Load* load,
+                                        PyObject* awaitable);
+// _revalidate(*args, **kwargs): loads a call whose value is stale. _stale(*args, **kwargs): what
+// stale_instead() gives.
+[[nodiscard]] PyObject* function_revalidate(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                                            PyObject* kwnames);
+[[nodiscard]] PyObject* function_stale(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                                       PyObject* kwnames);
 
 // ---- function_async.cpp
 

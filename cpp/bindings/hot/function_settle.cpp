@@ -117,6 +117,7 @@ void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now)
 // What a load through the tiers says of its value. Whether memory keeps it.
 bool take_loaded(Load* load, const LoadedObject& loaded, cache::Counters& counted) {
     load->life.ttl = loaded.ttl < 0 ? kForEver : Nanos{loaded.ttl};
+    load->life.stale = Nanos{loaded.stale};
     load->life.cost = loaded.cost;
     const double calls = 1.0 + load->followers;
     if (loaded.source == kFromFunction) {
@@ -137,10 +138,17 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
     }
     const Instant now = store_now(self->cache);
     cache::Counters& counted = counters(self);
-    if (loaded == nullptr || loaded->source == kFromFunction) {
+    const bool failed = loaded != nullptr && loaded->source == kFromStale;
+    if (loaded == nullptr || failed || loaded->source == kFromFunction) {
         ++counted.loads;
         counted.load_nanos +=
             static_cast<std::uint64_t>(std::max<Nanos::rep>(0, (now - load->started).count()));
+    }
+    if (failed) {
+        ++counted.load_errors;
+        counted.stale_hits += (load->behind ? 0U : 1U) + std::uint64_t{load->followers};
+        self->cache->store->abort(load->entry);
+        return;
     }
     Ref kept;
     if (value != nullptr) {
@@ -168,6 +176,7 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
         ++counted.load_errors;
         if (load->store && failure_is_kept(self, exception)) {
             load->life.ttl = self->rules->negative_ttl;
+            load->life.stale = Nanos::zero();
             kept = Ref(make_negative(exception));
             if (!kept) {
                 PyErr_Clear();

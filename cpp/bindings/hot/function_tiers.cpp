@@ -136,7 +136,8 @@ Ref shared_call(FunctionObject* self, const Call& call, Tags& tags) {
 
 Looked look_first(FunctionObject* self, const Load* load, bool waiting, FirstFound& found) {
     // A refresh asks nobody. The loads of a batch in an event loop wait for that.
-    if (!load->shared || load->beside || (self->mapping && self->asynchronous) ||
+    const bool refresh = load->beside && !load->revalidates;
+    if (!load->shared || refresh || (self->mapping && self->asynchronous) ||
         self->tiers == nullptr || !self->tiers->first) {
         return Looked::Skipped;
     }
@@ -167,7 +168,8 @@ PyObject* call_load(FunctionObject* self, const Call& call, const Load* load, Py
         return nullptr;
     }
     const std::size_t total = static_cast<std::size_t>(call.positional() + call.named());
-    const Ref mode(PyLong_FromLong((load->beside ? kRefresh : 0) | (load->store ? 0 : kNoStore)));
+    const bool refresh = load->beside && !load->revalidates;
+    const Ref mode(PyLong_FromLong((refresh ? kRefresh : 0) | (load->store ? 0 : kNoStore)));
     std::vector<PyObject*> args{nullptr, shared.get(), mode.get()};
     args.insert(args.end(), call.args, call.args + total);
     // A user's code may clear the tiers while they are asked.

@@ -34,6 +34,7 @@ PyStructSequence_Field g_fields[] = {
     {"bytes", "weight of the entries held now; 0 where bytes are not counted"},
     {"cost_spent", "dollars of the loads, as `cost=` told"},
     {"cost_saved", "dollars that hits and coalesced calls did not spend"},
+    {"stale_hits", "calls that got a value past its life: it was being loaded, or that failed"},
     {nullptr, nullptr},
 };
 PyStructSequence_Desc g_description = {
@@ -118,6 +119,7 @@ PyObject* make_info(const cache::Counters& counters, std::uint64_t bound, std::s
         PyLong_FromUnsignedLongLong(bytes),
         PyFloat_FromDouble(counters.cost_spent),
         PyFloat_FromDouble(counters.cost_saved),
+        PyLong_FromUnsignedLongLong(counters.stale_hits),
     };
     static_assert(values.size() + 1 == sizeof g_fields / sizeof g_fields[0]);
     bool complete = true;

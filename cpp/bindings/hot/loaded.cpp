@@ -10,16 +10,16 @@ PyTypeObject* g_type = nullptr;
 
 LoadedObject* cast(PyObject* object) { return reinterpret_cast<LoadedObject*>(object); }
 
-// Loaded(value, ttl, store, source, cost, tags)
+// Loaded(value, ttl, store, source, cost, tags, stale)
 PyObject* loaded_new(PyTypeObject* type, PyObject* args, PyObject*) {
     PyObject* value = nullptr;
     PyObject* tags = nullptr;
-    long long ttl = 0;
+    long long ttl = 0, stale = 0;
     int store = 0;
     unsigned char source = 0;
     double cost = 0;
-    if (PyArg_ParseTuple(args, "OLpbd|O!", &value, &ttl, &store, &source, &cost, &PyTuple_Type,
-                         &tags) == 0) {
+    if (PyArg_ParseTuple(args, "OLpbd|O!L", &value, &ttl, &store, &source, &cost, &PyTuple_Type,
+                         &tags, &stale) == 0) {
         return nullptr;
     }
     LoadedObject* const self = cast(type->tp_alloc(type, 0));
@@ -27,6 +27,7 @@ PyObject* loaded_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->value = Py_NewRef(value);
         self->tags = Py_XNewRef(tags);
         self->ttl = ttl;
+        self->stale = stale;
         self->cost = cost;
         self->left = std::numeric_limits<double>::infinity();
         self->source = source;

@@ -15,11 +15,14 @@ namespace millpond::bindings {
 inline constexpr std::uint8_t kFromFunction = 0;
 // From nowhere: nobody had a value, and the function was not asked.
 inline constexpr std::uint8_t kFromNobody = 255;
+// From memory, past its life: the function failed.
+inline constexpr std::uint8_t kFromStale = 254;
 
 struct LoadedObject {
     PyObject_HEAD PyObject* value;
     PyObject* tags;       // of memory's entry, beyond those of the call; a tuple of hashes, or null
     long long ttl;        // ns that memory keeps it; negative: without end
+    long long stale;      // ns that memory keeps it past that
     double cost;          // dollars that the value cost, or would have
     double left;          // seconds that its entry in a tier has left; infinite: it is from none
     std::uint8_t source;  // kFromFunction, kFromNobody, or the number of a tier

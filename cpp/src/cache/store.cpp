@@ -219,9 +219,9 @@ void StoreCore::drop_all() noexcept {
 
 std::size_t StoreCore::allocated_bytes() const noexcept {
     return index_.allocated_bytes() + entries_.allocated_bytes() + wheel_links_.allocated_bytes() +
-           idle_.allocated_bytes() + hard_.allocated_bytes() + policy_->allocated_bytes() +
-           tags_.allocated_bytes() + spaces_.allocated_bytes() + departed_.allocated_bytes() +
-           sizeof(*this);
+           idle_.allocated_bytes() + hard_.allocated_bytes() + stale_.allocated_bytes() +
+           policy_->allocated_bytes() + tags_.allocated_bytes() + spaces_.allocated_bytes() +
+           departed_.allocated_bytes() + sizeof(*this);
 }
 
 }  // namespace millpond::cache

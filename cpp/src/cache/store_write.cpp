@@ -320,6 +320,9 @@ void StoreCore::schedule(Slot slot, const Keep& keep, Instant now) {
         hard_.reserve(std::size_t{slot} + 1);
         has_idle_ = true;
     }
+    if (keep.stale > Nanos::zero()) {
+        stale_.reserve(std::size_t{slot} + 1);
+    }
     entry.deadline = keep.deadline;
     if (keep.idle > Nanos::zero()) {
         entry.deadline = std::min(keep.deadline, after(now, keep.idle));
@@ -328,7 +331,10 @@ void StoreCore::schedule(Slot slot, const Keep& keep, Instant now) {
         idle_[slot] = keep.idle;
         hard_[slot] = keep.deadline;
     }
-    next_due_ = std::min(next_due_, entry.deadline);
+    if (slot < stale_.reserved()) {
+        stale_[slot] = keep.stale;
+    }
+    next_due_ = std::min(next_due_, end(slot));
     WheelNodes nodes{*this};
     wheel_.schedule(nodes, slot);
 }

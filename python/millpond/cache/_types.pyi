@@ -6,6 +6,7 @@ from an instance or a class, as functions do.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterable
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import (
     Any,
@@ -209,6 +210,9 @@ class WithCache(Protocol):
         copy: bool | Callable[[Any], Any] = False,
         shared: bool = False,
         wait_timeout: Duration | None = None,
+        stale_while_revalidate: Duration | None = None,
+        stale_if_error: Duration | None = None,
+        executor: Executor | None = None,
         tiers: Collection[str] | None = None,
         lock: bool = True,
         codec: Codec = "auto",

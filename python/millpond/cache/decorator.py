@@ -12,6 +12,7 @@ from millpond.errors import ConfigurationError, OptionTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from concurrent.futures import Executor
 
     from millpond.cache._types import Duration, Policy
     from millpond.cache.registry import Registry
@@ -49,6 +50,9 @@ def with_cache(
     copy: bool | Callable[[Any], Any] = False,
     shared: bool = False,
     wait_timeout: Duration | None = None,
+    stale_while_revalidate: Duration | None = None,
+    stale_if_error: Duration | None = None,
+    executor: Executor | None = None,
     tiers: Collection[str] | None = None,
     lock: bool = True,
     codec: str = "auto",
@@ -83,6 +87,10 @@ def with_cache(
         copy: True hands out deep copies, a function makes them; False shares the result.
         shared: on a method, keys `self` by its fields instead of by identity.
         wait_timeout: how long a thread waits for another caller's load, in any process.
+        stale_while_revalidate: how long past its life a result is served while one caller makes the
+            call anew: of a plain function the first who comes, of an async one a task.
+        stale_if_error: how long past its life a result is served if the call raises.
+        executor: makes those calls of a plain function, so that no caller has to.
         tiers: names of the tiers to use, such as ("memory", "redis"); all of the Engine's unless
             given.
         lock: whether processes that share a tier make one load between them.
@@ -179,6 +187,7 @@ def _decorate_plain(
         options.function(cost, "cost") if callable(cost) else None,
         _copier(given["copy"]),
         bool(given["cache_none"]),
+        *_freshness(given, asynchronous),
     )
     functools.update_wrapper(wrapper, function)
     for name in _FACE:
@@ -186,6 +195,16 @@ def _decorate_plain(
             setattr(wrapper, name, getattr(function, name))
     home.add(wrapper)
     return wrapper
+
+
+def _freshness(given: dict[str, Any], asynchronous: bool) -> tuple[int, int, Any]:
+    """The options for what is past its life, as the engine takes them."""
+    asked = (given["stale_while_revalidate"], given["stale_if_error"], given["executor"])
+    if asked == (None, None, None):
+        return 0, 0, None
+    from millpond.cache import freshness
+
+    return freshness.read(given, asynchronous)
 
 
 def _check_tiers(given: dict[str, Any]) -> None:

@@ -368,7 +368,10 @@ class Flow:
         """What the function returned, with what memory has to know of it."""
         kept = _engine.memory_life(life, rules.memory_ttl, self.monitors)
         ttl = _NO_LIMIT if kept is None else int(kept * 1e9)
-        return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost)
+        # What a tier that is not heard cuts short must not be served any longer.
+        full = kept == _engine.memory_life(life, rules.memory_ttl, ())
+        stale = int(rules.stale * 1e9) if full else 0
+        return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost, (), stale)
 
     def _cannot(self, value: Any, error: Unencodable) -> None:
         self.unencodable += 1

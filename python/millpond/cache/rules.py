@@ -24,9 +24,10 @@ class Rules:
         cache_none: whether None is stored.
         condition: condition(value) -> whether it is stored.
         cost: dollars, or cost(value) -> dollars.
+        stale: seconds that memory keeps it past its life.
     """
 
-    __slots__ = ("cache_none", "condition", "cost", "memory_ttl", "negative_ttl", "ttl")
+    __slots__ = ("cache_none", "condition", "cost", "memory_ttl", "negative_ttl", "stale", "ttl")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Rules:
         cache_none: bool = True,
         condition: Callable[[Any], object] | None = None,
         cost: float | Callable[[Any], float] = 0.0,
+        stale: float = 0.0,
     ) -> None:
         self.ttl = ttl
         self.memory_ttl = memory_ttl
@@ -44,6 +46,7 @@ class Rules:
         self.cache_none = cache_none
         self.condition = condition
         self.cost = cost
+        self.stale = stale
 
     def keeps(self, value: Any) -> bool:
         """Whether a value is stored. What the condition raises means no, and is reported."""

@@ -320,6 +320,9 @@ def _make_loader(cache: Cache, load: Any, *, asynchronous: bool) -> _engine.Func
         None,
         None,
         True,
+        0,
+        0,
+        None,
     )
     vars(function)["__qualname__"] = "Cache.get_or_load"
     return function

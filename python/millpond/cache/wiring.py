@@ -232,6 +232,10 @@ def _rules(given: dict[str, Any]) -> Rules:
         cache_none=bool(given["cache_none"]),
         condition=given["condition"],
         cost=given.get("cost") or 0.0,
+        stale=max(
+            _seconds(given.get(name), name) or 0.0
+            for name in ("stale_while_revalidate", "stale_if_error")
+        ),
     )
 
 

@@ -74,6 +74,7 @@ class StoreLedger {
         Instant deadline = kNever;
         Instant hard = kNever;
         Nanos idle{};
+        Nanos stale{};
         double cost = 0;
         std::set<TagHash> tags;
         bool pending = false;
@@ -117,8 +118,14 @@ class StoreLedger {
         keep.weight = random_() % 50 == 0 ? 1 + random_() % 2000 : 1 + random_() % 100;
         keep.deadline = random_() % 3 == 0 ? kNever : now_ + std::chrono::milliseconds{pick(2000)};
         keep.idle = std::chrono::milliseconds{random_() % 4 == 0 ? pick(500) : 0};
+        if (keep.idle == Nanos::zero() && random_() % 2 == 0) {
+            keep.stale = std::chrono::milliseconds{pick(500)};
+        }
         keep.cost = static_cast<double>(pick(8)) * 0.25;  // exact, in whatever order it is added up
         return keep;
+    }
+    static Instant end_of(const Held& held) {
+        return held.deadline == kNever ? kNever : held.deadline + held.stale;
     }
     [[nodiscard]] bool fits_in(std::uint64_t weight) const {
         return max_entries_ > 0 && weight <= max_bytes_;
@@ -151,6 +158,7 @@ class StoreLedger {
         held.cost = keep.cost;
         held.hard = keep.deadline;
         held.idle = keep.idle;
+        held.stale = keep.stale;
         held.deadline =
             keep.idle > Nanos::zero() ? std::min(held.hard, after(now_, held.idle)) : held.hard;
     }
@@ -211,7 +219,7 @@ class StoreLedger {
             foretell(slot);
             evicted_ = held.weight;
         } else if (cause == Cause::Expired) {
-            EXPECT_LE(held.deadline, latest_) << "before its time";
+            EXPECT_LE(end_of(held), latest_) << "before its time";
         } else {
             EXPECT_TRUE(held.retired || (held.leaving && held.cause == cause));
         }

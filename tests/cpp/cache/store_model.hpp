@@ -142,6 +142,11 @@ class StoreModel : public StoreLedger {
             return note("hit");
         }
         if (slot != kNoSlot && !held_.at(slot).pending) {
+            EXPECT_EQ(store_.end(slot), end_of(held_.at(slot)));
+            if (end_of(held_.at(slot)) > now_) {
+                EXPECT_EQ(store_[slot].value, held_.at(slot).value);
+                return note("stale");
+            }
             leave(slot, Cause::Expired);
             store_.expire(slot);
             absorb();
@@ -283,7 +288,7 @@ class StoreModel : public StoreLedger {
         store_.advance(now_, ~std::size_t{0});
         absorb();
         for (const auto& [slot, held] : held_) {
-            EXPECT_TRUE(held.pending || held.deadline > now_ || now_ < latest_)
+            EXPECT_TRUE(held.pending || end_of(held) > now_ || now_ < latest_)
                 << "still here after its time";
         }
     }
@@ -291,7 +296,8 @@ class StoreModel : public StoreLedger {
     void touch(int space, int name) {
         const Slot slot = find(key_of(space, name), name);
         if (slot != kNoSlot && !held_.at(slot).pending) {
-            const Keep keep = some_keep();
+            Keep keep = some_keep();
+            keep.stale = Nanos::zero();
             store_.touch(slot, keep.deadline, keep.idle, now_);
             Held& held = held_.at(slot);
             const auto [weight, cost] = std::pair(held.weight, held.cost);

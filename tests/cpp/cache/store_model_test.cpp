@@ -43,8 +43,9 @@ void go(const Run& run) {
         EXPECT_TRUE(saw(what)) << "no " << what << " in the whole run";
     }
     if (run.max_entries > 1) {
-        for (const char* what : {"hit", "replaced", "landed", "loose load", "loose load undone",
-                                 "refreshed in place", "expired on read", "swept", "invalidated"}) {
+        for (const char* what :
+             {"hit", "replaced", "landed", "loose load", "loose load undone", "refreshed in place",
+              "expired on read", "stale", "swept", "invalidated"}) {
             EXPECT_TRUE(saw(what)) << "no " << what << " in the whole run";
         }
     }

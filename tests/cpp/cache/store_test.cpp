@@ -49,6 +49,47 @@ struct LfuTwo : StoreTest {
     LfuTwo() : StoreTest({.max_entries = 2, .policy = PolicyKind::Lfu}) {}
 };
 
+TEST_F(StoreTest, KeepsWhatMayBeStaleUntilTheEndOfThat) {
+    const TagHash tag = 9;
+    put(7, {.deadline = at(10), .stale = milliseconds{5}}, {&tag, 1});
+    put(8, {.deadline = at(10)});
+    const Slot slot = store.find(key(7));
+    EXPECT_EQ(store[slot].deadline, at(10));
+    EXPECT_EQ(store.end(slot), at(15));
+    store.advance(at(14));
+    EXPECT_TRUE(has(7));
+    EXPECT_FALSE(has(8));
+    // What takes its place, or its slot, keeps its own.
+    put(7, {.deadline = at(20)}, {&tag, 1});
+    EXPECT_EQ(store.end(store.find(key(7))), at(20));
+    put(9, {.stale = milliseconds{5}});
+    EXPECT_EQ(store.end(store.find(key(9))), kNever);
+    put(10, {.deadline = at(16), .stale = milliseconds{100}}, {&tag, 1});
+    EXPECT_EQ(store.invalidate(tag), 2U);
+    EXPECT_FALSE(has(10));
+    put(11, {.deadline = at(20)});
+    EXPECT_EQ(store.end(store.find(key(11))), at(20));
+    put(12, {.deadline = at(30), .stale = milliseconds{5}});
+    store.advance(at(35));
+    EXPECT_FALSE(has(12));
+}
+
+TEST_F(StoreTest, FindsTheLoadBesideAValue) {
+    const auto never = [](const Entry&) { return false; };
+    put(7);
+    EXPECT_EQ(store.find_beside(key(7), never), kNoSlot);
+    const EntryId load = store.begin(key(7), 1, {}, false);
+    EXPECT_EQ(store.find_beside(key(7), never), load.slot);
+    EXPECT_EQ(store.find_beside(key(8), never), kNoSlot);
+    EXPECT_NE(store.find(key(7)), load.slot);
+    KeyRef same = key(7);
+    same.word = 70;
+    EXPECT_EQ(store.find_beside(same, never), kNoSlot);
+    EXPECT_EQ(store.find_beside(same, [](const Entry&) { return true; }), load.slot);
+    store.abort(load);
+    EXPECT_EQ(store.find_beside(key(7), never), kNoSlot);
+}
+
 TEST_F(StoreTest, FindsWhatWasPutUntilItsDeadline) {
     const Put done = put(7, {.deadline = at(10)});
     ASSERT_EQ(done.outcome, Stored::Kept);

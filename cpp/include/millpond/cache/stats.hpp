@@ -33,6 +33,7 @@ inline constexpr std::size_t kSources = 9;
 
 struct Counters {
     std::uint64_t hits = 0;
+    std::uint64_t stale_hits = 0;  // calls that got a value past its life
     std::array<std::uint64_t, kMissReasons> misses{};
     // Misses of memory that a tier answered, by its number.
     std::array<std::uint64_t, kSources> hits_from{};
@@ -66,6 +67,7 @@ struct Counters {
 
 inline Counters& Counters::operator+=(const Counters& other) noexcept {
     hits += other.hits;
+    stale_hits += other.stale_hits;
     for (std::size_t i = 0; i < kMissReasons; ++i) {
         misses[i] += other.misses[i];
     }

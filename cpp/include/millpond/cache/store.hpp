@@ -69,6 +69,9 @@ struct Keep {
     Instant deadline = kNever;   // dead from here on
     Nanos idle = Nanos::zero();  // dead when unused for so long; zero: no such rule
     double cost = 0;             // dollars that a hit saves, up to kMostDollars
+    // Kept so long past its deadline, for whoever takes a stale value rather than none. Not together
+    // with `idle`.
+    Nanos stale = Nanos::zero();
 };
 
 enum class Stored : std::uint8_t {
@@ -191,6 +194,25 @@ class StoreCore {
     [[nodiscard]] Instant hard_deadline(Slot slot) const noexcept {
         return idle(slot) > Nanos::zero() ? hard_[slot] : entries_[slot].deadline;
     }
+    // When an entry leaves: its deadline, and the time thereafter for which it is kept.
+    [[nodiscard]] Instant end(Slot slot) const noexcept {
+        const Instant deadline = entries_[slot].deadline;
+        const Nanos more = slot < stale_.reserved() ? stale_[slot] : Nanos::zero();
+        return deadline > kNever - more ? kNever : deadline + more;
+    }
+    // The load of `key` that is under way beside a resident value, or kNoSlot. match(entry) as for
+    // find(). O(such loads of all keys).
+    template <class Match>
+    [[nodiscard]] Slot find_beside(const KeyRef& key, Match&& match) const {
+        for (const Slot slot : loose_) {
+            const Entry& entry = entries_[slot];
+            if (entry.hash == key.hash && entry.space == key.space && entry.kind == key.kind &&
+                (entry.key == key.word || match(entry))) {
+                return slot;
+            }
+        }
+        return kNoSlot;
+    }
     // Changes the deadline and idle rule of a resident entry.
     void touch(Slot slot, Instant deadline, Nanos idle, Instant now);
 
@@ -291,7 +313,7 @@ class StoreCore {
         StoreCore& store;
         std::uint32_t& wheel_next(Slot slot) { return store.wheel_links_[slot].next; }
         std::uint32_t& wheel_prev(Slot slot) { return store.wheel_links_[slot].prev; }
-        Instant deadline(Slot slot) { return store.entries_[slot].deadline; }
+        Instant deadline(Slot slot) { return store.end(slot); }
     };
     static constexpr std::size_t kBatch = 64;
     static constexpr std::size_t kRecentInvalidations = 256;
@@ -330,6 +352,7 @@ class StoreCore {
     Column<WheelLinks> wheel_links_;
     Column<Nanos> idle_;    // per slot, only once an idle rule was given
     Column<Instant> hard_;  // per slot, the deadline that hits cannot move
+    Column<Nanos> stale_;   // per slot, only once one was to be kept past its deadline
     TimerWheel<WheelNodes> wheel_;
     std::unique_ptr<Policy> policy_;
     std::uint8_t bump_limit_;
