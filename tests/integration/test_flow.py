@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from millpond import Engine, cache_control
-from tests.integration.mills import Sync, counted, settle, soon
+from millpond import Engine, cache_control, observe
+from millpond.cache import CallRecord
+from tests.integration.mills import Async, Sync, counted, settle, soon
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
 
@@ -28,6 +30,46 @@ def test_a_value_is_computed_once_for_all(
     assert info.hits_by_tier == {"memory": 1, tier: 1}
     assert (info.hits, info.misses, info.loads) == (2, 0, 0)
     assert first.cache_info()[:2] == (0, 1)
+
+
+def test_observers_see_which_tier_a_hit_came_from(
+    face: Any, mills: tuple[Engine, Engine], tier: str
+) -> None:
+    _, body = counted()
+    first, second = (face.function(mill, body) for mill in mills)
+    stored = time.time()
+    face.call(first, 1)
+    with observe() as calls:
+        face.call(second, 1)
+        face.call(second, 1)
+        face.call(second, 2)
+    # Ages are told by the server's clock, which may be a few milliseconds off.
+    assert [(call.hit, call.tier) for call in calls] == [
+        (True, tier),
+        (True, "memory"),
+        (False, None),
+    ]
+    assert calls[0].reason == "cold_or_evicted"
+    assert calls[0].age is not None
+    assert 0 <= calls[0].age < time.time() - stored + 0.5
+    assert calls[2].age is None
+    assert f"hit in {tier}" in repr(calls[0])
+
+
+def test_observers_who_wait_for_a_hit_see_it_too(mills: tuple[Engine, Engine], tier: str) -> None:
+    _, body = counted()
+    first, second = (Async().function(mill, body) for mill in mills)
+
+    async def main() -> list[CallRecord]:
+        await first(1)
+        with observe() as calls:
+            await asyncio.gather(*(second(1) for _ in range(3)))
+        return calls
+
+    calls = asyncio.run(main())
+    assert {(call.hit, call.tier) for call in calls} <= {(True, tier), (True, "memory")}
+    assert calls[0].tier == tier
+    assert not any(call.coalesced and call.tier != tier for call in calls)
 
 
 def test_an_invalidated_tag_is_a_miss_in_the_tier(

@@ -8,6 +8,7 @@ namespace {
 
 PyObject* g_variable = nullptr;  // the context variable
 PyObject* g_record = nullptr;    // record(observers, function, key, hit, age, reason, coalesced)
+PyObject* g_landed = nullptr;    // landed(records, tier, age)
 
 bool flag(PyObject* scope, const char* name, bool& value) {
     const Ref given(PyObject_GetAttrString(scope, name));
@@ -31,12 +32,13 @@ bool span(PyObject* scope, const char* name, bool& given, Nanos& value) {
 }
 
 PyObject* set_scopes(PyObject*, PyObject* args) {
-    PyObject *variable, *record;
-    if (!PyArg_ParseTuple(args, "OO", &variable, &record)) {
+    PyObject *variable, *record, *landed;
+    if (!PyArg_ParseTuple(args, "OOO", &variable, &record, &landed)) {
         return nullptr;
     }
     Py_XSETREF(g_variable, Py_NewRef(variable));
     Py_XSETREF(g_record, Py_NewRef(record));
+    Py_XSETREF(g_landed, Py_NewRef(landed));
     Py_RETURN_NONE;
 }
 
@@ -82,19 +84,25 @@ bool read_control(Control& control) {
     return static_cast<bool>(control.observers);
 }
 
-void tell_observers(const Control& control, PyObject* function, PyObject* key,
-                    const Observation& observation) {
+Ref tell_observers(const Control& control, PyObject* function, PyObject* key,
+                   const Observation& observation) {
     if (PyTuple_GET_SIZE(control.observers.get()) == 0) {
-        return;
+        return Ref();
     }
     const double age = static_cast<double>(observation.age.count()) * 1e-9;
-    const Ref done(
-        PyObject_CallFunction(g_record, "OOOOdzO", control.observers.get(), function, key,
-                              observation.hit ? Py_True : Py_False, age,
-                              observation.hit ? nullptr : reason_name(observation.reason),
-                              observation.coalesced ? Py_True : Py_False));
-    if (!done) {
+    Ref record(PyObject_CallFunction(g_record, "OOOOdzO", control.observers.get(), function, key,
+                                     observation.hit ? Py_True : Py_False, age,
+                                     observation.hit ? nullptr : reason_name(observation.reason),
+                                     observation.coalesced ? Py_True : Py_False));
+    if (!record) {
         PyErr_WriteUnraisable(function);
+    }
+    return record;
+}
+
+void tell_landed(PyObject* records, std::uint8_t source, double age) {
+    if (!Ref(PyObject_CallFunction(g_landed, "Osd", records, source_name(source), age))) {
+        PyErr_WriteUnraisable(g_landed);
     }
 }
 

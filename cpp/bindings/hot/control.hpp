@@ -31,11 +31,13 @@ struct Observation {
 
 // Whether a scope is open in this context, and what it says. An exception may be set on false.
 [[nodiscard]] bool read_control(Control& control);
-// Tells the observers; what they raise is reported, not passed on.
-void tell_observers(const Control& control, PyObject* function, PyObject* key,
-                    const Observation& observation);
+// Tells the observers; what they raise is reported, not passed on. The record of the call, or none.
+Ref tell_observers(const Control& control, PyObject* function, PyObject* key,
+                   const Observation& observation);
+// Tells those who have `records` that the misses in this list were hits of a tier after all.
+void tell_landed(PyObject* records, std::uint8_t source, double age);
 
-// Adds set_scopes(variable, record) and open_scope(), close_scope() to the module.
+// Adds set_scopes(variable, record, landed) and open_scope(), close_scope() to the module.
 [[nodiscard]] int init_control(PyObject* module);
 
 }  // namespace millpond::bindings

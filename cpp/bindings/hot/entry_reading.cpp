@@ -164,6 +164,7 @@ Reading::Outcome Reading::open(PyObject* key, PyObject* entry, Ref& loaded) {
                               .left = left,
                               .life = memory_life(left, most_, reader_->monitors),
                               .cost = found.header.cost,
+                              .age = (micros - static_cast<double>(found.header.stored_us)) / 1e6,
                               .source = reader_->source,
                               .store = store_}));
     return loaded ? Outcome::Good : Outcome::Error;

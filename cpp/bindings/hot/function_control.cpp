@@ -1,4 +1,7 @@
 #include "hot/function_control.hpp"
+
+#include <utility>
+
 #include "hot/control.hpp"
 #include "hot/info.hpp"
 #include "hot/negative.hpp"
@@ -10,7 +13,8 @@ namespace {
 void count_miss(FunctionObject* self, const Control& control, PyObject* key,
                 cache::MissReason reason) {
     ++self->cache->store->counters(space_of(self)).misses[static_cast<std::size_t>(reason)];
-    tell_observers(control, as_object(self), key, {false, Nanos{0}, reason, false});
+    static_cast<void>(
+        tell_observers(control, as_object(self), key, {false, Nanos{0}, reason, false}));
 }
 
 }  // namespace
@@ -50,7 +54,8 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
     }
     if (slot == kNoSlot) {
         const cache::MissReason reason = cache->store->miss(key.ref);
-        tell_observers(control, as_object(self), shown.get(), {false, Nanos{0}, reason, false});
+        terms.record =
+            tell_observers(control, as_object(self), shown.get(), {false, Nanos{0}, reason, false});
         return {Verdict::Lead};
     }
     if ((*cache->store)[slot].state == cache::EntryState::Pending) {
@@ -59,7 +64,9 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
             return {Verdict::Error};
         }
         const cache::MissReason reason = cache->store->miss(key.ref);
-        tell_observers(control, as_object(self), shown.get(), {false, Nanos{0}, reason, true});
+        const Ref record =
+            tell_observers(control, as_object(self), shown.get(), {false, Nanos{0}, reason, true});
+        add_record(load_of(flight), record.get());
         return {Verdict::Join, nullptr, flight};
     }
     const Nanos age = cache->store->age((*cache->store)[slot], now);
@@ -70,14 +77,19 @@ Verdict judge(FunctionObject* self, const Call& given, const Control& control, C
     }
     if (is_stale((*cache->store)[slot], now)) {
         const Verdict verdict = judge_stale(self, call, key, slot, now, terms);
-        tell_observers(control, as_object(self), shown.get(),
-                       {verdict.value != nullptr, age, cache::MissReason::Stale,
-                        verdict.kind == Verdict::Join});
+        Ref record = tell_observers(control, as_object(self), shown.get(),
+                                    {verdict.value != nullptr, age, cache::MissReason::Stale,
+                                     verdict.kind == Verdict::Join});
+        if (verdict.kind == Verdict::Join) {
+            add_record(load_of(verdict.flight), record.get());
+        } else if (verdict.value == nullptr) {
+            terms.record = std::move(record);
+        }
         return verdict;
     }
     PyObject* const value = take_hit(cache, slot, now);
-    tell_observers(control, as_object(self), shown.get(),
-                   {true, age, cache::MissReason::ColdOrEvicted, false});
+    static_cast<void>(tell_observers(control, as_object(self), shown.get(),
+                                     {true, age, cache::MissReason::ColdOrEvicted, false}));
     return {Verdict::Hit, value};
 }
 

@@ -79,6 +79,7 @@ PyObject* stale_value(FunctionObject* self, const CacheKey& key) {
                          .left = 0,
                          .life = 0,
                          .cost = 0,
+                         .age = 0,
                          .source = kFromStale,
                          .store = false};
     PyObject* const loaded = make_loaded(from);

@@ -46,12 +46,26 @@ Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared, const Terms&
     load->revalidates = terms.revalidates;
     load->behind = false;
     load->solo = false;
+    add_record(load, terms.record.get());
     return load;
+}
+
+void add_record(Load* load, PyObject* record) {
+    if (record == nullptr) {
+        return;
+    }
+    if (!load->records) {
+        load->records = Ref(PyList_New(0));
+    }
+    if (!load->records || PyList_Append(load->records.get(), record) < 0) {
+        PyErr_WriteUnraisable(record);
+    }
 }
 
 void give_back(Load* load) {
     load->key.owned = Ref();
     load->shared = Ref();
+    load->records = Ref();
     solo_forget(load);
     if (kFreeListsOn) {
         load->next = std::exchange(g_spare_loads, load);

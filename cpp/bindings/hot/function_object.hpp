@@ -151,6 +151,7 @@ struct Terms {
     bool store = true;
     bool beside = false;       // a refresh: it replaces what is there
     bool revalidates = false;  // what is there is past its life, and may be served all the same
+    Ref record{};  // of an observer, who wants to know whether a tier has the value; or null
     // EngineStore::mutations() when the key was found to be absent; no number: it was not looked up.
     std::uint64_t seen = ~std::uint64_t{0};
 };
@@ -170,6 +171,7 @@ struct Load : SoloLoad {
     Ref shared;                              // what shared_call() gave, where tiers are to be asked
     bool store = true;
     bool beside = false;
+    Ref records;               // a list of those of all who wait, or null
     bool revalidates = false;  // as in Terms
     bool behind = false;       // whoever began it has a value already
     bool solo = false;         // its leader gives it back, else the end of its flight does
@@ -189,6 +191,8 @@ struct Load : SoloLoad {
 // A load on its way, from a pool; null with MemoryError set.
 [[nodiscard]] Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared,
                               const Terms& terms);
+// Has an observer's record told who had the value. `record` may be null.
+void add_record(Load* load, PyObject* record);
 void give_back(Load* load);
 
 // Calls the plain function.

@@ -1,6 +1,7 @@
 // What the end of a load does: stores the value, or what stands for a failure, and counts.
 #include <algorithm>
 
+#include "hot/control.hpp"
 #include "hot/function_object.hpp"
 #include "hot/loaded.hpp"
 #include "hot/negative.hpp"
@@ -201,6 +202,11 @@ void settle_load(FlightObject*, LoadTicket& ticket, PyObject* owner, PyObject* v
     FunctionObject* const self = as_function(owner);
     if (self->cache != nullptr) {
         end_load(self, load, value, exception, ticket.loaded);
+        const std::uint8_t source =
+            ticket.loaded == nullptr ? kFromFunction : ticket.loaded->source;
+        if (load->records && source != kFromFunction && source < cache::kSources) [[unlikely]] {
+            tell_landed(load->records.get(), source, ticket.loaded->age);
+        }
         drain(self->cache);
     }
     if (!load->solo) {

@@ -146,6 +146,8 @@ std::uint8_t source_id(const std::string& name) {
     return static_cast<std::uint8_t>(names.size() - 1);
 }
 
+const char* source_name(std::uint8_t source) noexcept { return source_names()[source].c_str(); }
+
 int init_info(PyObject* module) {
     g_type = PyStructSequence_NewType(&g_description);
     return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "CacheInfo", as_object(g_type));

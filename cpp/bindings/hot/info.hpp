@@ -21,6 +21,8 @@ namespace millpond::bindings {
 // The number by which counters know a tier of that name, the same for as long as the process lives.
 // Throws Error(LimitExceeded) beyond cache::kSources - 1 names.
 [[nodiscard]] std::uint8_t source_id(const std::string& name);
+// That name. REQUIRES: source_id() gave the number.
+[[nodiscard]] const char* source_name(std::uint8_t source) noexcept;
 
 [[nodiscard]] int init_info(PyObject* module);
 

@@ -105,6 +105,7 @@ PyObject* make_loaded(const TierValue& from) {
         self->tags = Py_XNewRef(from.tags);
         self->ttl = nanos < 4e18 ? static_cast<long long>(nanos) : -1;
         self->left = from.left;
+        self->age = from.age;
         self->cost = from.cost;
         self->source = from.source;
         self->store = from.store && self->ttl != 0;

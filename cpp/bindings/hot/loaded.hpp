@@ -25,6 +25,7 @@ struct LoadedObject {
     long long stale;      // ns that memory keeps it past that
     double cost;          // dollars that the value cost, or would have
     double left;          // seconds that its entry in a tier has left; infinite: it is from none
+    double age;           // seconds since that was stored
     std::uint8_t source;  // kFromFunction, kFromNobody, or the number of a tier
     bool store;           // whether memory keeps it
 };
@@ -43,6 +44,7 @@ struct TierValue {
     double left;
     double life;
     double cost;
+    double age;
     std::uint8_t source;
     bool store;
 };

@@ -27,11 +27,11 @@ class CallRecord:
 
     Attributes:
         function: the decorated function.
-        hit: whether the value came from the cache.
-        tier: where it came from, `"memory"`; None for a miss.
-        age: seconds since the value was stored; None for a miss.
+        hit: whether the value came from the cache, in memory or in a tier.
+        tier: where it came from, `"memory"` or the name of the tier; None for a miss.
+        age: seconds since the value was stored there; None for a miss.
         key: the bytes that name the call; None when caching was disabled.
-        reason: why it missed (`"cold_or_evicted"`, `"expired"`, …); None for a hit.
+        reason: why memory missed (`"cold_or_evicted"`, `"expired"`, …); None if it did not.
         coalesced: whether it waited for another caller's load.
     """
 
@@ -85,10 +85,17 @@ class _State:
 scopes: ContextVar[_State | None] = ContextVar("millpond.cache.control", default=None)
 
 
-def _record(observers: tuple[list[CallRecord], ...], *call: Any) -> None:
+def _record(observers: tuple[list[CallRecord], ...], *call: Any) -> CallRecord:
     record = CallRecord(*call)
     for observer in observers:
         observer.append(record)
+    return record
+
+
+def _landed(records: list[CallRecord], tier: str, age: float) -> None:
+    """The misses of memory were hits of a tier."""
+    for record in records:
+        record.hit, record.tier, record.age = True, tier, max(age, 0.0)
 
 
 class Scope:
@@ -209,4 +216,4 @@ def _start() -> ContextVar[_State | None]:
 
 
 scopes = _start()
-_engine.set_scopes(scopes, _record)
+_engine.set_scopes(scopes, _record, _landed)
