@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, final
 
-from millpond import _engine
 from millpond.cache import decorator, inspection, names, options, registry
 from millpond.cache.coherence import Coherence, Holdings
 from millpond.cache.invalidation import Outcome, replay_directly
 from millpond.cache.invalidator import Invalidator
-from millpond.cache.leases import Keeper
 from millpond.cache.listening import Listening
 from millpond.cache.prober import Prober
 from millpond.cache.registry import Registry
-from millpond.cache.stage import Stage
 from millpond.cache.steps import adrive, drive
 from millpond.cache.store import Cache, default_cache
-from millpond.cache.wiring import Caches, Wiring
+from millpond.cache.wiring import Caches, Wiring, stage_of
 from millpond.errors import ConfigurationError, bad_option
 from millpond.io.deadline import Deadline
 from millpond.io.encryption import Keyring
-from millpond.tiers.base import Feed, Leases, Logged
+from millpond.tiers.base import Feed, Logged
 from millpond.tiers.choose import tiers_of
 
 if TYPE_CHECKING:
@@ -31,14 +28,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from millpond.cache._types import Duration, WithCache
+    from millpond.cache.stage import Stage
     from millpond.io.redis_url import RedisSettings
     from millpond.tiers.base import Tier
 
 _log = logging.getLogger("millpond")
 
-# Seconds that a value lives in a tier when its function says nothing.
-_DEFAULT_TTL: Final = {"redis": 3600.0, "sqlite": 86400.0, "postgresql": 86400.0}
-_OTHER_TTL: Final = 3600.0
 _OPEN_SECONDS: Final = 5.0
 
 
@@ -97,7 +92,7 @@ class Engine:
         self._cache = _cache(cache, max_bytes)
         self._grace = options.life(coherence_grace, "coherence_grace") / 1e9
         tiers = tiers_of(redis, database, data_dir, namespace or names.DEFAULT_NAMESPACE)
-        self._stages = tuple(_stage(tier) for tier in tiers)
+        self._stages = tuple(stage_of(tier) for tier in tiers)
         self._holdings = Holdings()
         self._coherence = {
             stage: Coherence(stage, self._holdings, self._grace)
@@ -362,14 +357,6 @@ def _cache(cache: Cache | None, max_bytes: int | str | None) -> Cache:
     if cache is None:
         return Cache(max_bytes=max_bytes)
     return decorator.checked_cache(cache)
-
-
-def _stage(tier: Tier) -> Stage:
-    ttl = _DEFAULT_TTL.get(tier.name, _OTHER_TTL)
-    stage = Stage(tier, _engine.TierMonitor(tier.name), default_ttl=ttl)
-    if isinstance(tier, Leases):
-        stage.keeper = Keeper(stage, tier)
-    return stage
 
 
 def _decorator_of(home: Registry) -> Any:

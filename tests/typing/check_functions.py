@@ -7,6 +7,7 @@ error too, so each line that must be refused is proven to be refused.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_type
 
 from millpond import CacheInfo, with_cache
@@ -24,6 +25,11 @@ def load(user_id: int, *, fresh: bool = False) -> User:
 @with_cache(ttl="10m", tags=("user:{user_id}",), max_entries=1000)
 def load_with_options(user_id: int, locale: str = "en") -> list[User]:
     return []
+
+
+@with_cache(stale_while_revalidate="1m", stale_if_error=60, executor=ThreadPoolExecutor(1))
+def load_past_its_life(user_id: int) -> User:
+    return User()
 
 
 @with_cache()

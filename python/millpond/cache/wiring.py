@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
+from millpond import _engine
 from millpond.cache import decorator, inspection, names, options
 from millpond.cache.flow import Flow
+from millpond.cache.leases import Keeper
 from millpond.cache.rules import Rules
+from millpond.cache.stage import Stage
 from millpond.cache.store import Cache
 from millpond.cache.tiered import TieredCache
 from millpond.errors import ConfigurationError, OptionTypeError
 from millpond.io import forks
 from millpond.io.codecs import Codec
+from millpond.tiers.base import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +24,21 @@ if TYPE_CHECKING:
     from millpond.cache._types import Duration
     from millpond.cache.coherence import Holdings
     from millpond.cache.listening import Listening
-    from millpond.cache.stage import Stage
+    from millpond.tiers.base import Tier
+
+
+# Seconds that a value lives in a tier when its function says nothing.
+_DEFAULT_TTL: Final = {"redis": 3600.0, "sqlite": 86400.0, "postgresql": 86400.0}
+_OTHER_TTL: Final = 3600.0
+
+
+def stage_of(tier: Tier) -> Stage:
+    """A tier with its breaker, its statistics, and the keeper of its leases if it has any."""
+    ttl = _DEFAULT_TTL.get(tier.name, _OTHER_TTL)
+    stage = Stage(tier, _engine.TierMonitor(tier.name), default_ttl=ttl)
+    if isinstance(tier, Leases):
+        stage.keeper = Keeper(stage, tier)
+    return stage
 
 
 @final
