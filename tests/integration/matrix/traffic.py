@@ -43,6 +43,20 @@ class Phase:
         self.late: list[Late] = []
         self.untold = 0  # invalidations that were not reported done, or could be lost
 
+    def add(self, began: float, ended: float) -> None:
+        """Count a call."""
+        self.seconds.append(ended - began)
+        if ended - began >= SLOW:
+            self.slow.append((began, ended))
+
+    def beat(self) -> None:
+        """Sleep for a moment, and note if that took much longer: nothing ran."""
+        began = time.monotonic()
+        time.sleep(_BEAT)
+        ended = time.monotonic()
+        if ended - began > _BEAT + _STALL:
+            self.stalls.append((began + _BEAT, ended))
+
     def net(self, q: float) -> float:
         """Seconds that calls took, without the time in which no thread of the process ran."""
         quick = [seconds for seconds in self.seconds if seconds < SLOW]
@@ -178,9 +192,7 @@ class Traffic:
     def _judge(self, key: int, value: Any, began: float) -> None:
         phase = self.now
         ended = time.monotonic()
-        phase.seconds.append(ended - began)
-        if ended - began >= SLOW:
-            phase.slow.append((began, ended))
+        phase.add(began, ended)
         if self.truth.is_wrong(key, value):
             phase.wrong.append(f"{key}: {value!r}")
         elif late := self.truth.late(key, value["version"], began):
@@ -188,11 +200,7 @@ class Traffic:
 
     def _beat(self, _: random.Random) -> None:
         while not self._stop.is_set():
-            began = time.monotonic()
-            time.sleep(_BEAT)
-            ended = time.monotonic()
-            if ended - began > _BEAT + _STALL:
-                self.now.stalls.append((began + _BEAT, ended))
+            self.now.beat()
 
     # ---- Invalidations
 
