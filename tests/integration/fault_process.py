@@ -138,6 +138,15 @@ class Pipe:
             await asyncio.wait_for(self.changed.wait(), seconds)
 
 
+def close(sock: socket.socket) -> None:
+    """Close it, and wait for it no more: what waits now would later end the wait of another socket
+    that has got the same number."""
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(sock)
+    loop.remove_writer(sock)
+    sock.close()
+
+
 class Link:
     """A client's connection, with the one to the server."""
 
@@ -177,7 +186,7 @@ class Link:
                 if reset and one.family == socket.AF_INET:
                     linger = struct.pack("ii", 1, 0)
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                one.close()
+                close(one)
         if self.task is not asyncio.current_task():
             self.task.cancel()
 
@@ -195,7 +204,7 @@ async def connect(address: Address) -> socket.socket:
             server, address if isinstance(address, str) else tuple(address)
         )
     except BaseException:
-        server.close()
+        close(server)
         raise
     if family == socket.AF_INET:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -230,7 +239,7 @@ class Proxy:
     def refuse(self) -> None:
         if self.acceptor is not None and self.listener is not None:
             self.acceptor.cancel()
-            self.listener.close()
+            close(self.listener)
             self.acceptor = self.listener = None
 
     async def _accept(self, listener: socket.socket) -> None:
