@@ -169,6 +169,7 @@ class Watch:
             feeds = self._feeds
             if self._stop.is_set() or not feeds or feeds.keys() == set(servers):
                 return
+            self._feeds = {}  # Another feed may have found out too.
         self.table.link_down()
         self._listener.up(False)
         for feed in feeds.values():
