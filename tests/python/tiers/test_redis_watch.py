@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from millpond.errors import TierError
+from millpond.tiers import redis_watch
 from millpond.tiers.redis_watch import Watch
+from tests.waiting import wait_until
 
 PREFIX = b"~g:app:"
 ONE, TWO = "1" * 32, "2" * 32
@@ -116,3 +118,47 @@ def test_a_push_of_what_was_made_here_while_the_feed_began_drops_nothing(heard: 
     push(watch, ONE)
     assert heard.dropped == [TWO, ONE]
     watch.close()
+
+
+class Silent:
+    """A feed of no server."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.open = True
+        FEEDS.append(self)
+
+    def close(self) -> None:
+        self.open = False
+
+
+FEEDS: list[Silent] = []
+
+
+def test_servers_that_two_feeds_find_changed_get_one_feed_each(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_watch, "Feed", Silent)
+    FEEDS.clear()
+    servers: list[Any] = ["a", "b"]
+    watch = Watch(
+        lambda _: list(servers),
+        PREFIX,
+        heard,
+        5.0,
+        stamps=list,
+        guards=list,
+        channel=b"",
+        published=heard,
+    )
+    wait_until(lambda: len(FEEDS) == 2, "the feeds are begun")
+    servers[1] = "c"
+
+    def another_finds_out(yes: bool) -> None:
+        if not yes and len(FEEDS) == 2:
+            watch.carried(1, 0.0)
+
+    monkeypatch.setattr(heard, "up", another_finds_out)
+    watch.carried(0, 0.0)
+    assert [feed.open for feed in FEEDS] == [False, False, True, True]
+    watch.close()
+    assert not any(feed.open for feed in FEEDS)
