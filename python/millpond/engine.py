@@ -158,11 +158,11 @@ class Engine:
             await stage.tier.aclose()
 
     def _silence(self) -> None:
-        self._prober.close()
         for stage in self._stages:
             if stage.keeper is not None:
                 stage.keeper.close()
         self._listening.end()
+        self._prober.close()  # The last: what was told just now may have found a tier to be out.
 
     def __enter__(self) -> Self:
         return self.open()
