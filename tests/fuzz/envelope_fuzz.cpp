@@ -24,7 +24,7 @@ void read(std::span<const std::byte> entry, std::uint32_t most) {
     for (std::size_t i = 0; i < found.stamps.size() / millpond::kStampBytes; ++i) {
         stamps.push_back(millpond::stamp_at(found, i));
     }
-    Bytes again(millpond::envelope_size(stamps.size()));
+    Bytes again(millpond::envelope_size(found.header, stamps.size()));
     millpond::write_envelope(again, found.header, stamps);
     again.insert(again.end(), found.payload.begin(), found.payload.end());
     millpond::seal_envelope(again);
@@ -36,14 +36,17 @@ void read(std::span<const std::byte> entry, std::uint32_t most) {
 // The same bytes with the sizes and checksums of an entry that holds them, where there is room.
 Bytes sealed(std::span<const std::byte> bytes) {
     Bytes entry(bytes.begin(), bytes.end());
-    if (entry.size() < millpond::envelope_size(0)) {
+    const millpond::EnvelopeHeader header{
+        .fresh_us = entry.size() > 3 && entry[3] == std::byte{2} ? 1U : 0U};
+    const std::size_t least = millpond::envelope_size(header, 0);
+    if (entry.size() < least) {
         return entry;
     }
-    const std::size_t room = (entry.size() - millpond::envelope_size(0)) / millpond::kStampBytes;
+    const std::size_t room = (entry.size() - least) / millpond::kStampBytes;
     const std::size_t count = std::to_integer<std::size_t>(entry[6]) % (room + 1);
     entry[6] = static_cast<std::byte>(count);
     entry[7] = std::byte{0};
-    const std::size_t payload = entry.size() - millpond::envelope_size(count);
+    const std::size_t payload = entry.size() - millpond::envelope_size(header, count);
     for (std::size_t i = 0; i < 4; ++i) {
         entry[8 + i] = static_cast<std::byte>(payload >> (8 * i));
         if ((std::to_integer<unsigned>(entry[5]) & 3U) == 0) {

@@ -61,7 +61,7 @@ def reread(value: Any) -> None:
 
 def read(content: bytes) -> None:
     """Any bytes as the content of an entry."""
-    entry = _engine.make_entry(1, 0, len(content), 0, 1, 2, 0.0, 0.0, [], content)
+    entry = _engine.make_entry(1, 0, len(content), 0, 1, 2, 0, 0.0, 0.0, [], content)
     try:
         value = _engine.read_value(entry, 0, MOST, True, decompressed)
     except _engine.Unreadable:

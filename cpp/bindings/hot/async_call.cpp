@@ -46,6 +46,17 @@ PySendResult give_up(AsyncCallObject* call) {
 
 PySendResult start(AsyncCallObject* call, StartMode mode, PyObject** result);
 
+// What the call has got is past its life: has a load of it begun that nobody waits for.
+void begin_anew(AsyncCallObject* call) {
+    call->state = CallState::Starting;
+    PyObject* out = nullptr;
+    if (call->hook(call->owner, call->args, call->kwargs, StartMode::Anew, nullptr, &out) ==
+        Start::Error) {
+        PyErr_WriteUnraisable(call->owner);
+    }
+    Py_XDECREF(out);
+}
+
 // The flight is over: its outcome is this call's.
 PySendResult take_outcome(AsyncCallObject* call, PyObject** result) {
     Ref keep = Ref::share(as_object(call->flight));
@@ -54,6 +65,9 @@ PySendResult take_outcome(AsyncCallObject* call, PyObject** result) {
         return start(call, StartMode::LeftOut, result);
     }
     if (flight->state == FlightState::Landed) {
+        if (flight->ticket.anew) {
+            begin_anew(call);
+        }
         return give(call, Py_NewRef(flight->outcome), result);
     }
     if (flight->state == FlightState::Failed) {

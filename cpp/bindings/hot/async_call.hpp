@@ -23,6 +23,7 @@ enum class StartMode {
     Restart,  // `promoted` is to be loaded again: flight_run_task on it, then Wait
     Alone,    // waiting would never end: return Alone (or a Value that is there by now)
     LeftOut,  // it waited for a load of many keys that had no value for its own: look up again
+    Anew,     // it has a value that is past its life: begin to load it anew; *out does not matter
 };
 
 // Decides what a call does. *out is a new reference. `promoted` is null but for Restart.

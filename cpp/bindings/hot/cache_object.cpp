@@ -285,8 +285,8 @@ cache::Keep keep_for(CacheObject* self, const Life& life, std::uint64_t weight,
     }
     if (life.ttl != kForEver || life.tti > Nanos::zero()) {
         self->timed = true;
-        self->precise |=
-            life.ttl < kPreciseBelow || (life.tti > Nanos::zero() && life.tti < kPreciseBelow);
+        self->precise |= (life.ttl >= Nanos::zero() && life.ttl < kPreciseBelow) ||
+                         (life.tti > Nanos::zero() && life.tti < kPreciseBelow);
     }
     return keep;
 }

@@ -92,7 +92,8 @@ PyObject* cache_invalidate_hash(PyObject* object, PyObject* hash) {
     return PyLong_FromSize_t(count);
 }
 
-// _held_under(hash): (weight, seconds left or None) of a live entry with that tag; None for none.
+// _held_under(hash): (weight, seconds left or None, and of these fresh) of an entry with that tag that
+// is held; None for none.
 PyObject* cache_held_under(PyObject* object, PyObject* hash) {
     CacheObject* const self = as_cache(object);
     const unsigned long long tag = PyLong_AsUnsignedLongLong(hash);
@@ -112,10 +113,13 @@ PyObject* cache_held_under(PyObject* object, PyObject* hash) {
     }
     const cache::Entry& entry = (*self->store)[found];
     if (entry.deadline == kNever) {
-        return Py_BuildValue("(kO)", static_cast<unsigned long>(entry.weight), Py_None);
+        return Py_BuildValue("(kOO)", static_cast<unsigned long>(entry.weight), Py_None, Py_None);
     }
-    const double left = std::chrono::duration<double>(entry.deadline - store_now(self)).count();
-    return Py_BuildValue("(kd)", static_cast<unsigned long>(entry.weight), left);
+    const auto until = [now = store_now(self)](Instant end) {
+        return std::chrono::duration<double>(end - now).count();
+    };
+    return Py_BuildValue("(kdd)", static_cast<unsigned long>(entry.weight),
+                         until(self->store->end(found)), until(entry.deadline));
 }
 
 PyObject* cache_invalidate_prefix(PyObject* object, PyObject* prefix) {

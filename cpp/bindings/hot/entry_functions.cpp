@@ -9,6 +9,7 @@
 #include "hot/heap_type.hpp"
 #include "hot/stored_decoder.hpp"
 #include "hot/stored_encoder.hpp"
+#include "hot/zstd.hpp"
 #include "millpond/cache/envelope.hpp"
 
 namespace millpond::bindings {
@@ -157,9 +158,9 @@ bool read_stamps(PyObject* given, std::vector<EntryStamp>& stamps) {
     return true;
 }
 
-constexpr Py_ssize_t kHeaderArguments = 9;
+constexpr Py_ssize_t kHeaderArguments = 10;
 
-// codec, flags, content_size, schema, stored_us, expires_us, cost, load_seconds, stamps
+// codec, flags, content_size, schema, stored_us, expires_us, fresh_us, cost, load_seconds, stamps
 bool read_header(PyObject* const* arguments, EnvelopeHeader& header,
                  std::vector<EntryStamp>& stamps) {
     std::uint64_t codec = 0;
@@ -171,8 +172,13 @@ bool read_header(PyObject* const* arguments, EnvelopeHeader& header,
         !read_number(arguments[3], kAny, header.schema) ||
         !read_number(arguments[4], kAny, header.stored_us) ||
         !read_number(arguments[5], kAny, header.expires_us) ||
-        !read_amount(arguments[6], header.cost) ||
-        !read_amount(arguments[7], header.load_seconds) || !read_stamps(arguments[8], stamps)) {
+        !read_number(arguments[6], kAny, header.fresh_us) ||
+        !read_amount(arguments[7], header.cost) ||
+        !read_amount(arguments[8], header.load_seconds) || !read_stamps(arguments[9], stamps)) {
+        return false;
+    }
+    if (header.fresh_us != 0 && header.expires_us != 0 && header.fresh_us >= header.expires_us) {
+        PyErr_SetString(PyExc_ValueError, "a value is fresh for less than its entry's life");
         return false;
     }
     if (codec == 0) {
@@ -208,7 +214,7 @@ PyObject* make_entry(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
             return nullptr;
         }
         header.payload_size = static_cast<std::uint32_t>(payload.size());
-        const std::size_t front = envelope_size(stamps.size());
+        const std::size_t front = envelope_size(header, stamps.size());
         Ref entry(
             PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(front + payload.size())));
         if (!entry) return nullptr;
@@ -237,7 +243,7 @@ PyObject* associated_with(PyObject*, PyObject* const* arguments, Py_ssize_t coun
             return nullptr;
         }
         header.payload_size = static_cast<std::uint32_t>(size);
-        std::vector<std::byte> bytes(envelope_size(stamps.size()));
+        std::vector<std::byte> bytes(envelope_size(header, stamps.size()));
         write_envelope(bytes, header, stamps);
         return PyBytes_FromStringAndSize(
             reinterpret_cast<const char*>(bytes.data()),
@@ -301,11 +307,11 @@ PyMethodDef functions[] = {
            "decode_tagged($module, content, readonly, /)\n--\n\n"
            "The value of a tagged encoding."),
     method("make_entry", &make_entry, METH_FASTCALL,
-           "make_entry($module, codec, flags, content_size, schema, stored_us, expires_us, cost, "
-           "load_seconds, stamps, payload, /)\n--\n\nA stored entry."),
+           "make_entry($module, codec, flags, content_size, schema, stored_us, expires_us, "
+           "fresh_us, cost, load_seconds, stamps, payload, /)\n--\n\nA stored entry."),
     method("associated_with", &associated_with, METH_FASTCALL,
            "associated_with($module, codec, flags, content_size, schema, stored_us, expires_us, "
-           "cost, load_seconds, stamps, payload_size, /)\n--\n\n"
+           "fresh_us, cost, load_seconds, stamps, payload_size, /)\n--\n\n"
            "What an authenticated payload of an entry is bound to."),
     method("read_head", &read_head_function, METH_FASTCALL,
            "read_head($module, entry, most, /)\n--\n\nThe head of an entry."),
@@ -318,6 +324,20 @@ PyMethodDef functions[] = {
            "associated_of($module, head, /)\n--\n\nWhat the payload behind a head is bound to."),
     {},
 };
+
+// The content of a compressed payload; None if nobody here can read it.
+Ref unpacked(const Envelope& found, const PlainTerms& terms) {
+    if (found.header.content_size <= kSmallContent) {
+        Ref content = unpack_zstd(found.payload, found.header.content_size);
+        if (content || PyErr_Occurred() != nullptr) return content;
+    }
+    const Ref packed(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(found.payload.data()),
+                                               static_cast<Py_ssize_t>(found.payload.size())));
+    const Ref size(packed ? PyLong_FromUnsignedLong(found.header.content_size) : nullptr);
+    if (!size) return Ref();
+    PyObject* const arguments[] = {packed.get(), size.get()};
+    return Ref(PyObject_Vectorcall(terms.unpack, arguments, 2, nullptr));
+}
 
 }  // namespace
 
@@ -337,12 +357,7 @@ PyObject* plain_value(PyObject* bytes, const Envelope& found, const PlainTerms& 
     if ((found.header.flags & kEntryCompressed) == 0) {
         return decoded(bytes, payload, found.payload.size(), terms.readonly);
     }
-    const Ref packed(
-        PyBytes_FromStringAndSize(payload, static_cast<Py_ssize_t>(found.payload.size())));
-    const Ref size(packed ? PyLong_FromUnsignedLong(found.header.content_size) : nullptr);
-    if (!size) return nullptr;
-    PyObject* const arguments[] = {packed.get(), size.get()};
-    const Ref content(PyObject_Vectorcall(terms.unpack, arguments, 2, nullptr));
+    const Ref content = unpacked(found, terms);
     if (!content) return nullptr;
     if (content.get() == Py_None) Py_RETURN_NOTIMPLEMENTED;  // The codec knows why.
     std::span<const std::byte> whole;
@@ -355,7 +370,7 @@ PyObject* plain_value(PyObject* bytes, const Envelope& found, const PlainTerms& 
 }
 
 int init_entries(PyObject* module) {
-    if (init_entry_head(module) != 0) return -1;
+    if (init_entry_head(module) != 0 || init_zstd(module) != 0) return -1;
     if (PyModule_AddIntConstant(module, "MOST_ENTRY_BYTES", kMostEntryBytes) != 0 ||
         PyModule_AddIntConstant(module, "MOST_STAMPS", kMostStamps) != 0) {
         return -1;

@@ -89,6 +89,8 @@ PyGetSetDef properties[] = {
      "When it was stored: microseconds by the clock of the tier.", nullptr},
     {"expires_us", &get_number<&EnvelopeHeader::expires_us>, nullptr,
      "When its life is over, by the same clock; 0: never.", nullptr},
+    {"fresh_us", &get_number<&EnvelopeHeader::fresh_us>, nullptr,
+     "When its value becomes stale, by the same clock; 0: not as long as it lives.", nullptr},
     {"cost", &get_amount<&EnvelopeHeader::cost>, nullptr, "Dollars that the call cost.", nullptr},
     {"load_seconds", &get_amount<&EnvelopeHeader::load_seconds>, nullptr,
      "Seconds that the call took.", nullptr},

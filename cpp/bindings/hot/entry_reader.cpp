@@ -48,6 +48,7 @@ struct Question {
     std::size_t call = 0;
     double most = kNoLimit;
     bool store = false;
+    bool anew = false;
 
     // False with an exception set.
     bool read(PyObject* const* args, Py_ssize_t count);
@@ -62,17 +63,19 @@ bool read_pair(PyObject* pair, std::vector<Present>& known) {
 }
 
 bool Question::read(PyObject* const* args, Py_ssize_t count) {
-    if (count != 6) {
-        PyErr_SetString(PyExc_TypeError, "read() takes six arguments");
+    if (count != 7) {
+        PyErr_SetString(PyExc_TypeError, "read() takes seven arguments");
         return false;
     }
     keys = Ref(PySequence_Fast(args[0], "keys are a sequence"));
     entries = Ref(keys ? PySequence_Fast(args[1], "entries are a sequence") : nullptr);
     const int stored = entries ? PyObject_IsTrue(args[5]) : -1;
-    if (stored < 0 || !read_seconds(args[4], most) || !read_pair(args[2], known)) {
+    const int asked_anew = stored < 0 ? -1 : PyObject_IsTrue(args[6]);
+    if (asked_anew < 0 || !read_seconds(args[4], most) || !read_pair(args[2], known)) {
         return false;
     }
     store = stored != 0;
+    anew = asked_anew != 0;
     call = known.size();
     if (args[3] != Py_None && !read_pair(args[3], known)) {
         return false;
@@ -90,6 +93,7 @@ struct Answer {
     Ref seen{PyBytes_FromStringAndSize(nullptr, 0)};
     Ref later{PyList_New(0)};
     Ref unknown{PyList_New(0)};
+    Ref past{PyDict_New()};
 
     // Adds what became of one entry. False with an exception set.
     bool add(Reading& reading, PyObject* key, PyObject* entry) {
@@ -101,6 +105,9 @@ struct Answer {
         switch (reading.open(key, entry, loaded)) {
             case Reading::Outcome::Good: return PyDict_SetItem(found.get(), key, loaded.get()) == 0;
             case Reading::Outcome::Bad: seen = Ref::share(entry); return true;
+            case Reading::Outcome::Past:
+                seen = Ref::share(entry);
+                return PyDict_SetItem(past.get(), key, loaded.get()) == 0;
             case Reading::Outcome::Unknown:
                 return PyList_Append(later.get(), key) == 0 &&
                        add_texts(unknown.get(), reading.others());
@@ -115,10 +122,11 @@ PyObject* reader_read(PyObject* object, PyObject* const* args, Py_ssize_t count)
         Question asked;
         Answer answer;
         if (!asked.read(args, count) || !answer.found || !answer.seen || !answer.later ||
-            !answer.unknown) {
+            !answer.unknown || !answer.past) {
             return nullptr;
         }
-        Reading reading(as_reader(object), asked.known, asked.call, asked.most, asked.store);
+        Reading reading(as_reader(object), asked.known, asked.call, asked.most, asked.store,
+                        asked.anew);
         for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(asked.keys.get()); ++i) {
             // Whoever decodes may run anything, and change a list.
             const Ref key = Ref::share(PySequence_Fast_GET_ITEM(asked.keys.get(), i));
@@ -130,14 +138,14 @@ PyObject* reader_read(PyObject* object, PyObject* const* args, Py_ssize_t count)
                 return nullptr;
             }
         }
-        return PyTuple_Pack(4, answer.found.get(), answer.seen.get(), answer.later.get(),
-                            answer.unknown.get());
+        return PyTuple_Pack(5, answer.found.get(), answer.seen.get(), answer.later.get(),
+                            answer.unknown.get(), answer.past.get());
     } catch (const std::bad_alloc&) {
         return PyErr_NoMemory();
     }
 }
 
-// EntryReader(monitor, source, now, monitors, terms, opened)
+// EntryReader(monitor, source, now, monitors, terms, opened, stale_while, stale_if)
 PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
     PyObject *monitor = nullptr, *now = nullptr, *monitors = nullptr, *opened = nullptr,
              *unpack = nullptr;
@@ -145,8 +153,10 @@ PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
     int plain = 0, readonly = 0;
     unsigned long long schema = 0;
     unsigned int most = 0;
-    if (PyArg_ParseTuple(args, "ObOO(pKIpO)O:EntryReader", &monitor, &source, &now, &monitors,
-                         &plain, &schema, &most, &readonly, &unpack, &opened) == 0 ||
+    double stale_while = 0, stale_if = 0;
+    if (PyArg_ParseTuple(args, "ObOO(pKIpO)Odd:EntryReader", &monitor, &source, &now, &monitors,
+                         &plain, &schema, &most, &readonly, &unpack, &opened, &stale_while,
+                         &stale_if) == 0 ||
         !are_monitors(monitors)) {
         return nullptr;
     }
@@ -161,6 +171,8 @@ PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->monitors = Py_NewRef(monitors);
         self->opened = Py_NewRef(opened);
         self->terms = {schema, readonly != 0, Py_NewRef(unpack)};
+        self->stale_while = stale_while;
+        self->stale_if = stale_if;
         self->most = most;
         self->source = source;
         self->plain = plain != 0;
@@ -213,17 +225,19 @@ PyObject* memory_life_function(PyObject*, PyObject* const* args, Py_ssize_t coun
 PyMethodDef g_methods[] = {
     method(
         "read", reader_read, METH_FASTCALL,
-        "read($self, keys, entries, present, others, most, store, /)\n--\n\n"
+        "read($self, keys, entries, present, others, most, store, anew, /)\n--\n\n"
         "What is good of the entries that the tier has for keys.\n\n"
         "Args:\n"
         "    keys, entries: an entry, or None, for each key.\n"
         "    present: the names of the call's generations, and their stamps.\n"
         "    others: the same for generations that only entries know; None: not asked yet.\n"
         "    most: seconds that memory may keep a value; None: no limit.\n"
-        "    store: whether it keeps it at all.\n\n"
+        "    store: whether it keeps it at all.\n"
+        "    anew: whether the caller is about to load anew what is past its life.\n\n"
         "Returns:\n"
         "    a `Loaded` for each key that has a good entry; an entry that is not good, or b\"\";\n"
-        "    the keys whose entries have generations that are not known, and the names of these."),
+        "    the keys whose entries have generations that are not known, and the names of these;\n"
+        "    and a `Loaded` for each whose value is past its life, in case that its load fails."),
     {nullptr, nullptr, 0, nullptr},
 };
 

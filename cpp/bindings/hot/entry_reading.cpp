@@ -4,7 +4,6 @@
 #include <span>
 
 #include "hot/entry_head.hpp"
-#include "hot/loaded.hpp"
 
 namespace millpond::bindings {
 
@@ -111,6 +110,28 @@ bool Reading::now(double& micros) {
     return true;
 }
 
+// How long an entry, its value, and memory's copy of that live from now on.
+TierValue Reading::lives(const EnvelopeHeader& header, double micros) const noexcept {
+    const auto until = [micros](std::uint64_t end) {
+        return (static_cast<double>(end) - micros) / 1e6;
+    };
+    const double left = until(header.expires_us);
+    const double fresh = header.fresh_us == 0 ? left : until(header.fresh_us);
+    const double life = std::min(fresh, most_);
+    const double window = std::max(reader_->stale_while, reader_->stale_if);
+    const double kept = memory_life(left, life + window, reader_->monitors);
+    return {.value = nullptr,
+            .tags = nullptr,
+            .left = left,
+            .fresh = fresh,
+            .life = std::min(life, kept),
+            .kept = kept,
+            .cost = header.cost,
+            .age = -until(header.stored_us),
+            .source = reader_->source,
+            .store = store_};
+}
+
 Reading::Outcome Reading::value_of(PyObject* key, PyObject* entry, const Envelope& found,
                                    Ref& value) {
     if (reader_->plain) {
@@ -149,8 +170,10 @@ Reading::Outcome Reading::open(PyObject* key, PyObject* entry, Ref& loaded) {
     if (!now(micros)) {
         return Outcome::Error;
     }
-    const double left = (static_cast<double>(found.header.expires_us) - micros) / 1e6;
-    if (left <= 0) {
+    TierValue from = lives(found.header, micros);
+    const double window = std::max(reader_->stale_while, reader_->stale_if);
+    const bool past = from.fresh <= 0;
+    if (from.left <= 0 || (past && -from.fresh >= window)) {
         return bad(TierEvent::Expired);
     }
     Ref value;
@@ -158,16 +181,14 @@ Reading::Outcome Reading::open(PyObject* key, PyObject* entry, Ref& loaded) {
     if (outcome != Outcome::Good) {
         return outcome;
     }
-    tier_monitor(reader_->monitor).count(TierEvent::Hit);
-    loaded = Ref(make_loaded({.value = value.get(),
-                              .tags = tags.get(),
-                              .left = left,
-                              .life = memory_life(left, most_, reader_->monitors),
-                              .cost = found.header.cost,
-                              .age = (micros - static_cast<double>(found.header.stored_us)) / 1e6,
-                              .source = reader_->source,
-                              .store = store_}));
-    return loaded ? Outcome::Good : Outcome::Error;
+    const bool good = !past || (!anew_ && -from.fresh < reader_->stale_while);
+    cache::TierMonitor& monitor = tier_monitor(reader_->monitor);
+    monitor.count(good ? TierEvent::Hit : TierEvent::Stale);
+    monitor.count(TierEvent::StaleHit, good && past ? 1 : 0);
+    from.value = value.get();
+    from.tags = tags.get();
+    loaded = Ref(make_loaded(from));
+    return !loaded ? Outcome::Error : good ? Outcome::Good : Outcome::Past;
 }
 
 }  // namespace millpond::bindings

@@ -12,6 +12,7 @@
 
 #include "hot/entry_functions.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/loaded.hpp"
 #include "hot/tier_monitor.hpp"
 #include "millpond/cache/envelope.hpp"
 
@@ -26,6 +27,8 @@ struct ReaderObject {
     PyObject* monitors;               // of all tiers of the function, a tuple
     PyObject* opened;                 // opened(entry, key): values that are more than plain
     PlainTerms terms;                 // its `unpack` is owned
+    double stale_while;               // seconds past its life for which a value is served
+    double stale_if;                  // and for which it is, if the load fails
     std::uint32_t most;
     std::uint8_t source;
     bool plain;
@@ -52,16 +55,18 @@ class Reading {
     enum class Outcome {
         Good,
         Bad,      // counted
+        Past,     // counted; `loaded` is for the case that the load fails
         Unknown,  // stamps have to be asked for: others() says which
         Error,    // an exception is set
     };
 
     // `known` are the names of the call, of which `call` are; after them what else was asked for.
+    // `anew`: what is past its life is being loaded by the one who asks, so it is not good.
     Reading(ReaderObject* reader, const std::vector<Present>& known, std::size_t call, double most,
-            bool store) noexcept
-        : reader_(reader), known_(known), call_(call), most_(most), store_(store) {}
+            bool store, bool anew) noexcept
+        : reader_(reader), known_(known), call_(call), most_(most), store_(store), anew_(anew) {}
 
-    // `loaded` is the Loaded of an entry that is good.
+    // `loaded` is the Loaded of an entry that is good, or past its life.
     [[nodiscard]] Outcome open(PyObject* key, PyObject* entry, Ref& loaded);
     // The time of the tier is this; else it is asked.
     void at(std::int64_t micros) noexcept { now_ = static_cast<double>(micros); }
@@ -79,6 +84,7 @@ class Reading {
                                                   std::size_t first) const;
     [[nodiscard]] Outcome compare(const Envelope& found, Ref& tags);
     [[nodiscard]] bool now(double& micros);
+    [[nodiscard]] TierValue lives(const EnvelopeHeader& header, double micros) const noexcept;
     [[nodiscard]] Outcome value_of(PyObject* key, PyObject* entry, const Envelope& found,
                                    Ref& value);
 
@@ -87,6 +93,7 @@ class Reading {
     std::size_t call_;
     double most_;
     bool store_;
+    bool anew_;
     double now_ = -1;
     std::vector<GenerationBytes> others_;
 };

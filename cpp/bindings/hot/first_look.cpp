@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "bind_journal.hpp"
@@ -34,23 +35,17 @@ struct LookObject {
     PyObject* deadline;     // deadline(at), the class
     double most;            // seconds that memory keeps a value
     double budget;          // seconds for all tiers
+    KnownStampsPtr* known;  // owned; of `generations`, as the row look has found them
 };
 
 PyTypeObject* g_type = nullptr;
 
 struct Texts {
-    PyObject *on, *fetch, *timeout, *failed, *said, *op, *slow;
+    PyObject *on, *fetch, *timeout, *failed, *said, *slow;
     bool make() {
-        PyObject** const all[] = {&on, &fetch, &timeout, &failed, &said, &op, &slow};
-        const char* const spelt[] = {
-            "on", "fetch", "timeout", "failed", "said", "fetch", "its answers take too long"};
-        for (std::size_t i = 0; i < std::size(all); ++i) {
-            *all[i] = PyUnicode_InternFromString(spelt[i]);
-            if (*all[i] == nullptr) {
-                return false;
-            }
-        }
-        return true;
+        return intern(on, "on") && intern(fetch, "fetch") && intern(timeout, "timeout") &&
+               intern(failed, "failed") && intern(said, "said") &&
+               intern(slow, "its answers take too long");
     }
 } g_texts;
 
@@ -61,38 +56,43 @@ double seconds(Nanos span) noexcept { return static_cast<double>(span.count()) *
 // One look-up.
 class Look {
   public:
-    Look(LookObject* self, PyObject* call, bool store, FirstFound& found) noexcept
-        : self_(self), call_(call), store_(store), found_(found) {}
+    Look(LookObject* self, PyObject* call, LookFor how, FirstFound& found) noexcept
+        : self_(self), call_(call), how_(how), found_(found) {}
 
-    Looked run(bool waiting);
+    Looked run();
 
   private:
     bool name_generations();
     Looked from_row();
     Looked from_tier();
-    Looked read(PyObject* data, PyObject* stamps, PyObject* fetched);
-    Looked absent(PyObject* fetched, PyObject* seen);
+    Looked cannot();
+    Reading::Outcome open(PyObject* data, const std::vector<Present>& known, std::int64_t micros);
+    Looked of_no_use(Reading::Outcome outcome, PyObject* data, PyObject* fetched);
+    Looked absent(PyObject* fetched, PyObject* seen, PyObject* past = Py_None);
     Looked failed(std::int64_t ticket);
     bool ended(std::int64_t ticket, PyObject* data);
 
-    [[nodiscard]] PyObject* monitor() const {
-        return reinterpret_cast<ReaderObject*>(self_->reader)->monitor;
+    [[nodiscard]] const ReaderObject& reader() const {
+        return *reinterpret_cast<ReaderObject*>(self_->reader);
     }
+    [[nodiscard]] PyObject* monitor() const { return reader().monitor; }
     [[nodiscard]] PyObject* key() const { return PyTuple_GET_ITEM(call_, 0); }
 
     LookObject* self_;
     PyObject* call_;
-    bool store_;
+    LookFor how_;
     FirstFound& found_;
     Ref names_;
     Instant began_{};
-    std::int64_t micros_ = -1;  // by the clock of the tier, where it was read
-    long long guard_ = 0;       // of the row
 };
 
 bool Look::name_generations() {
     PyObject* const own = self_->generations;
     PyObject* const tags = PyTuple_GET_ITEM(call_, 1);
+    if (PyTuple_GET_SIZE(tags) == 0) {
+        names_ = Ref::share(own);
+        return true;
+    }
     const Py_ssize_t first = PyTuple_GET_SIZE(own);
     const Py_ssize_t more = PyTuple_GET_SIZE(tags);
     names_ = Ref(PyList_New(first + more));
@@ -104,7 +104,7 @@ bool Look::name_generations() {
     return static_cast<bool>(names_);
 }
 
-Looked Look::run(bool waiting) {
+Looked Look::run() {
     if (self_->listening != Py_None) {
         const Ref on(PyObject_GetAttr(self_->listening, g_texts.on));
         if (!on) {
@@ -114,7 +114,7 @@ Looked Look::run(bool waiting) {
             return Looked::Skipped;
         }
     }
-    if ((!waiting && self_->row == nullptr) || journal_is_pending(self_->pending)) {
+    if ((!how_.waiting && self_->row == nullptr) || journal_is_pending(self_->pending)) {
         return Looked::Skipped;
     }
     if (!name_generations()) {
@@ -126,36 +126,54 @@ Looked Look::run(bool waiting) {
             return looked;
         }
     }
-    return waiting ? from_tier() : Looked::Skipped;
+    return how_.waiting ? from_tier() : Looked::Skipped;
 }
 
 Looked Look::from_row() {
     RowFound row;
     began_ = tier_now(monitor());
-    switch (look_for_row(self_->row, key(), names_.get(), row)) {
-        case RowOutcome::Found: break;
-        case RowOutcome::Cannot: return Looked::Skipped;
-        case RowOutcome::Error:
-            if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
-                return Looked::Error;
-            }
-            PyErr_Clear();  // The tier finds it too, and knows what is to be done.
-            return Looked::Skipped;
+    const bool untagged = names_.get() == self_->generations;
+    const KnownStampsPtr known = untagged ? *self_->known : nullptr;
+    if (look_for_row(self_->row, key(), names_.get(), known, row) != RowOutcome::Found) {
+        return cannot();
     }
     const std::int64_t ticket = tier_monitor(monitor()).begin(TierOp::Fetch, began_);
     if (ticket < 0) {
         return Looked::Skipped;
     }
-    PyObject* const data = row.data ? row.data.get() : Py_None;
-    if (!ended(ticket, data)) {
+    const Ref data = Ref::share(row.data ? row.data.get() : Py_None);
+    if (!ended(ticket, data.get())) {
         return Looked::Error;
     }
-    micros_ = row.now;
-    guard_ = row.guard;
-    return read(data, row.stamps.get(), nullptr);
+    if (untagged && row.known != known) {
+        // Whoever reads with the old ones has them for himself.
+        const KnownStampsPtr old = std::exchange(*self_->known, row.known);
+    }
+    const auto outcome = open(data.get(), row.known->present, row.now);
+    if (outcome == Reading::Outcome::Good || outcome == Reading::Outcome::Error) {
+        return outcome == Reading::Outcome::Good ? Looked::Value : Looked::Error;
+    }
+    if (!row.guarded && look_again(self_->row, key(), row) != RowOutcome::Found) {
+        return cannot();
+    }
+    const Ref fetched(Py_BuildValue("([O][L]O)", row.data ? row.data.get() : Py_None,
+                                    static_cast<long long>(row.guard), row.known->texts.get()));
+    return fetched ? of_no_use(outcome, data.get(), fetched.get()) : Looked::Error;
+}
+
+// The tier is asked: it finds out too what went wrong, and knows what is to be done.
+Looked Look::cannot() {
+    if (PyErr_Occurred() != nullptr) {
+        if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
+            return Looked::Error;
+        }
+        PyErr_Clear();
+    }
+    return Looked::Skipped;
 }
 
 Looked Look::from_tier() {
+    const double cap = memory_life(kNoLimit, kNoLimit, reader().monitors);
     TierMonitor& engine = tier_monitor(monitor());
     // While the tier is out, the time does not matter.
     const bool out = engine.state() != BreakerState::Closed;
@@ -188,9 +206,19 @@ Looked Look::from_tier() {
         return failed(ticket);
     }
     const Ref data = Ref::share(PyList_GET_ITEM(PyTuple_GET_ITEM(fetched.get(), 0), 0));
-    return ended(ticket, data.get())
-               ? read(data.get(), PyTuple_GET_ITEM(fetched.get(), 2), fetched.get())
-               : Looked::Error;
+    std::vector<Present> known;
+    if (!ended(ticket, data.get()) ||
+        !read_present(names_.get(), PyTuple_GET_ITEM(fetched.get(), 2), known)) {
+        return Looked::Error;
+    }
+    const auto outcome = open(data.get(), known, -1);
+    if (outcome == Reading::Outcome::Good && cap < kNoLimit) {
+        shorten_loaded(found_.loaded.get(), cap);  // It may be heard of others only since.
+    }
+    if (outcome == Reading::Outcome::Good || outcome == Reading::Outcome::Error) {
+        return outcome == Reading::Outcome::Good ? Looked::Value : Looked::Error;
+    }
+    return of_no_use(outcome, data.get(), fetched.get());
 }
 
 // The tier raised.
@@ -208,7 +236,7 @@ Looked Look::failed(std::int64_t ticket) {
     }
     const Ref owned_kind(kind), owned(error), owned_trace(trace);
     const Ref number(PyLong_FromLongLong(ticket));
-    PyObject* const arguments[] = {self_->stage, number.get(), g_texts.op, error};
+    PyObject* const arguments[] = {self_->stage, number.get(), g_texts.fetch, error};
     const Ref done(number ? PyObject_VectorcallMethod(g_texts.failed, arguments, 4, nullptr)
                           : nullptr);
     return done ? absent(Py_None, Py_None) : Looked::Error;
@@ -230,45 +258,35 @@ bool Look::ended(std::int64_t ticket, PyObject* data) {
     return static_cast<bool>(Ref(PyObject_VectorcallMethod(g_texts.said, arguments, 3, nullptr)));
 }
 
-// What is in the entry, if it is good. `fetched` is null where the row has it.
-Looked Look::read(PyObject* data, PyObject* stamps, PyObject* fetched) {
-    std::vector<Present> known;
-    if (!read_present(names_.get(), stamps, known)) {
-        return Looked::Error;
-    }
+// Whether an entry is good, or there is none; `micros` is the time of the tier, where it is known.
+Reading::Outcome Look::open(PyObject* data, const std::vector<Present>& known,
+                            std::int64_t micros) {
     Reading reading(reinterpret_cast<ReaderObject*>(self_->reader), known, known.size(),
-                    self_->most, store_);
-    if (micros_ >= 0) {
-        reading.at(micros_);
+                    self_->most, how_.store, how_.anew);
+    if (micros >= 0) {
+        reading.at(micros);
     }
-    auto outcome = Reading::Outcome::Bad;
-    if (data == Py_None) {
-        outcome = reading.bad(TierEvent::Absent);
-    } else {
-        outcome = reading.open(key(), data, found_.loaded);
+    return data == Py_None ? reading.bad(TierEvent::Absent)
+                           : reading.open(key(), data, found_.loaded);
+}
+
+// There is no good entry: the flow has to know what there is.
+Looked Look::of_no_use(Reading::Outcome outcome, PyObject* data, PyObject* fetched) {
+    if (outcome == Reading::Outcome::Unknown) {
+        return absent(fetched, Py_None);
     }
-    if (outcome == Reading::Outcome::Good) {
-        return Looked::Value;
-    }
-    if (outcome == Reading::Outcome::Error) {
-        return Looked::Error;
-    }
-    const Ref made(fetched != nullptr ? Py_NewRef(fetched)
-                                      : Py_BuildValue("([O][L]O)", data, guard_, stamps));
+    const Ref past(outcome == Reading::Outcome::Past ? found_.loaded.release()
+                                                     : Py_NewRef(Py_None));
     const Ref nothing(PyBytes_FromStringAndSize(nullptr, 0));
-    if (!made || !nothing) {
-        return Looked::Error;
-    }
-    return absent(made.get(), outcome == Reading::Outcome::Unknown ? Py_None
-                              : data == Py_None                    ? nothing.get()
-                                                                   : data);
+    return nothing ? absent(fetched, data == Py_None ? nothing.get() : data, past.get())
+                   : Looked::Error;
 }
 
 // The flow goes on from here.
-Looked Look::absent(PyObject* fetched, PyObject* seen) {
+Looked Look::absent(PyObject* fetched, PyObject* seen, PyObject* past) {
     const double took =
         began_ == Instant{} ? 0 : std::max(0.0, seconds(tier_now(monitor()) - began_));
-    found_.first = Ref(Py_BuildValue("(OOd)", fetched, seen, took));
+    found_.first = Ref(Py_BuildValue("(OOdO)", fetched, seen, took, past));
     return found_.first ? Looked::Absent : Looked::Error;
 }
 
@@ -304,6 +322,11 @@ PyObject* look_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->deadline = Py_NewRef(deadline);
         self->most = seconds;
         self->budget = budget;
+        self->known = new (std::nothrow) KnownStampsPtr;
+        if (self->known == nullptr) {
+            Py_DECREF(as_object(self));
+            return PyErr_NoMemory();
+        }
     }
     return as_object(self);
 }
@@ -333,6 +356,7 @@ void look_dealloc(PyObject* object) {
     Py_CLEAR(self->listening);
     Py_CLEAR(self->generations);
     Py_CLEAR(self->deadline);
+    delete std::exchange(self->known, nullptr);
     release_object(self);
 }
 
@@ -350,9 +374,9 @@ PyType_Spec g_spec = {"millpond._engine.FirstLook", sizeof(LookObject), 0,
 
 bool is_first_look(PyObject* object) noexcept { return Py_IS_TYPE(object, g_type); }
 
-Looked look_first(PyObject* look, PyObject* call, bool store, bool waiting, FirstFound& found) {
+Looked look_first(PyObject* look, PyObject* call, LookFor how, FirstFound& found) {
     try {
-        return Look(as_look(look), call, store, found).run(waiting);
+        return Look(as_look(look), call, how, found).run();
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
         return Looked::Error;

@@ -14,7 +14,8 @@ namespace millpond::bindings {
 
 enum class Looked {
     Value,   // `loaded` is what the load returns
-    Absent,  // `first` is what the flow has to know: (fetched or None, seen or None, seconds)
+    Absent,  // `first` is what the flow has to know: (fetched or None, seen or None, seconds, the
+             // Loaded of a value past its life or None)
     Skipped,
     Error,  // an exception is set
 };
@@ -24,13 +25,16 @@ struct FirstFound {
     Ref first;
 };
 
+struct LookFor {
+    bool store;    // whether memory is to keep what is found
+    bool anew;     // what is past its life is about to be loaded anew
+    bool waiting;  // whether any tier may be asked, or only one that answers at once
+};
+
 [[nodiscard]] bool is_first_look(PyObject* object) noexcept;
 
-// Looks for `call`, (name, names of its tags' generations). `store`: whether memory is to keep it.
-// With `waiting` any tier may be asked, else only one that answers at once.
-// REQUIRES: is_first_look(look).
-[[nodiscard]] Looked look_first(PyObject* look, PyObject* call, bool store, bool waiting,
-                                FirstFound& found);
+// Looks for `call`, (name, names of its tags' generations). REQUIRES: is_first_look(look).
+[[nodiscard]] Looked look_first(PyObject* look, PyObject* call, LookFor how, FirstFound& found);
 
 // Adds the type to the module. 0, or -1 with an exception set.
 [[nodiscard]] int init_first_look(PyObject* module);

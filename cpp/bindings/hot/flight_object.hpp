@@ -28,6 +28,7 @@ struct LoadedObject;  // loaded.hpp
 struct LoadTicket {
     void* extra = nullptr;
     const LoadedObject* loaded = nullptr;  // while the load is settled: what it returned, if one
+    bool anew = false;  // once it is: whoever gets the value is to have it loaded anew
 };
 
 // Called exactly once, when the load is over and before anybody is woken: stores the value, counts.

@@ -1,4 +1,5 @@
 #include "hot/async_call.hpp"
+#include "hot/control.hpp"
 #include "hot/coroutine.hpp"
 #include "hot/function_control.hpp"
 #include "hot/function_methods.hpp"
@@ -10,9 +11,12 @@
 namespace millpond::bindings {
 namespace {
 
-// Leads a load in a task of the running loop. Start::Wait, or Start::Error.
+void load_behind(FunctionObject* self, const Call& call, const Terms& terms);
+
+// Leads a load in a task of the running loop. Start::Wait, Start::Value where that is not needed, or
+// Start::Error.
 Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
-                PyObject** out, bool behind = false) {
+                PyObject** out) {
     Marks marks;
     if (!marks_for(self, call, marks)) {
         return Start::Error;
@@ -21,7 +25,6 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     if (load == nullptr) {
         return Start::Error;
     }
-    load->behind = behind;
     FlightObject* const flight = open_flight(self, load, marks.tags);
     if (flight == nullptr) {
         return Start::Error;
@@ -30,7 +33,11 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     FirstFound found;
     const Looked looked = look_first(self, load, /*waiting=*/false, found);
     if (looked == Looked::Value && check_cacheable(loaded_value(found.loaded.get()))) {
+        const bool past = is_to_be_loaded_anew(load, as_loaded(found.loaded.get()));
         flight_land(flight, found.loaded.get());
+        if (past) {
+            load_behind(self, call, terms);
+        }
         *out = Py_NewRef(loaded_value(found.loaded.get()));
         return Start::Value;
     }
@@ -51,6 +58,36 @@ Start lead_task(FunctionObject* self, const Call& call, CacheKey&& key, const Te
     }
     *out = owner.release();
     return Start::Wait;
+}
+
+// Has a task load what the caller got past its life, unless one does or has.
+void load_behind(FunctionObject* self, const Call& call, const Terms& terms) {
+    CacheObject* const cache = self->cache;
+    CacheKey key;
+    PyObject* flight = nullptr;
+    if (key_call(self, call, key) == Keyed::Yes) {
+        const Instant now = store_now(cache);
+        const Slot slot = look_up(cache, key, now);
+        if (slot != kFailed && !is_loaded_anew(cache, key, slot, now)) {
+            Terms again = anew(terms);
+            again.behind = true;
+            static_cast<void>(lead_task(self, call, std::move(key), again, &flight));
+        }
+    }
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_WriteUnraisable(as_object(self));
+    }
+    Py_XDECREF(flight);
+}
+
+// The same where a flight has landed it.
+void load_behind(FunctionObject* self, const Call& call) {
+    Terms terms{.life = self->rules->life};
+    Control control;
+    if (g_open_scopes != 0 && read_control(control)) {
+        terms.store = !control.no_store;
+    }
+    load_behind(self, call, terms);
 }
 
 Start call_alone(FunctionObject* self, const Call& call, PyObject** out) {
@@ -81,7 +118,7 @@ Start lead_again(FunctionObject* self, const Call& call, FlightObject* flight, P
 Start lead_behind(FunctionObject* self, const Call& call, CacheKey&& key, const Terms& terms,
                   PyObject* stale, PyObject** out) {
     PyObject* flight = nullptr;
-    if (lead_task(self, call, std::move(key), terms, &flight, true) == Start::Error) {
+    if (lead_task(self, call, std::move(key), terms, &flight) == Start::Error) {
         PyErr_WriteUnraisable(as_object(self));
     }
     Py_XDECREF(flight);
@@ -122,6 +159,10 @@ Start start_as(FunctionObject* self, const Call& call, StartMode mode, FlightObj
                 return start(self, call, out);
             }
             *out = Py_NewRef(left_out());
+            return Start::Value;
+        case StartMode::Anew:
+            load_behind(self, call);
+            *out = Py_NewRef(Py_None);
             return Start::Value;
         case StartMode::Alone: break;
     }

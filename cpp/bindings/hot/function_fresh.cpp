@@ -77,7 +77,9 @@ PyObject* stale_value(FunctionObject* self, const CacheKey& key) {
     const TierValue from{.value = reinterpret_cast<PyObject*>((*cache->store)[slot].value),
                          .tags = nullptr,
                          .left = 0,
+                         .fresh = 0,
                          .life = 0,
+                         .kept = 0,
                          .cost = 0,
                          .age = 0,
                          .source = kFromStale,
@@ -110,7 +112,7 @@ Verdict judge_stale(FunctionObject* self, const Call& call, const CacheKey& key,
         if (pending == kNoSlot && elsewhere) {
             load_elsewhere(self, call);
         } else if (pending == kNoSlot) {
-            terms.beside = terms.revalidates = true;
+            terms.beside = terms.revalidates = terms.behind = true;
             return {Verdict::Lead, value};
         }
         return {Verdict::Hit, value};
@@ -122,6 +124,51 @@ Verdict judge_stale(FunctionObject* self, const Call& call, const CacheKey& key,
     }
     terms.beside = terms.revalidates = true;
     return {Verdict::Lead};
+}
+
+bool is_loaded_anew(CacheObject* cache, const CacheKey& key, Slot slot, Instant now) {
+    const bool fresh = slot != kNoSlot && !is_stale((*cache->store)[slot], now);
+    return fresh || find_load(cache, key) != kNoSlot;
+}
+
+bool is_to_be_loaded_anew(const Load* load, const LoadedObject* loaded) noexcept {
+    return loaded != nullptr && loaded->past && loaded->source < cache::kSources &&
+           !load->revalidates;
+}
+
+Terms anew(const Terms& before) {
+    return {.life = before.life, .store = before.store, .beside = true, .revalidates = true};
+}
+
+bool leads_anew(FunctionObject* self, Load* load, const Terms& terms) {
+    load->renews = !self->rules->revalidate && find_load(self->cache, load->key) == kNoSlot;
+    if (load->renews && terms.record && load->records &&
+        PySequence_DelItem(load->records.get(), 0) < 0) {
+        PyErr_WriteUnraisable(load->records.get());
+    }
+    return load->renews;
+}
+
+PyObject* load_anew(FunctionObject* self, const Call& call, PyObject* value, const Terms& terms,
+                    bool leads) {
+    if (!leads) {
+        if (self->rules->revalidate) {
+            load_elsewhere(self, call);
+        }
+        return value;
+    }
+    CacheKey key;
+    Marks marks;
+    if (key_call(self, call, key) != Keyed::Yes || !marks_for(self, call, marks)) {
+        if (PyErr_Occurred() != nullptr) {
+            PyErr_WriteUnraisable(as_object(self));
+        }
+        return value;
+    }
+    const Ref old(value);
+    Terms again = anew(terms);
+    again.record = Ref::share(terms.record.get());
+    return lead_load(self, call, std::move(key), std::move(marks), again);
 }
 
 PyObject* stale_instead(FunctionObject* self, Load* load, PyObject* exception) {
@@ -166,11 +213,11 @@ PyObject* function_revalidate(PyObject* object, PyObject* const* args, Py_ssize_
     if (slot == kFailed) {
         return nullptr;
     }
-    const bool fresh = slot != kNoSlot && !is_stale((*self->cache->store)[slot], now);
-    if (fresh || find_load(self->cache, key) != kNoSlot) {
+    if (is_loaded_anew(self->cache, key, slot, now)) {
         Py_RETURN_NONE;  // Somebody was quicker, or is about to be.
     }
-    Terms terms{.life = self->rules->life, .beside = true, .revalidates = true};
+    const Terms terms{
+        .life = self->rules->life, .beside = true, .revalidates = true, .behind = true};
     return lead_load(self, call, std::move(key), std::move(marks), terms);
 }
 

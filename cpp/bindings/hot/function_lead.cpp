@@ -44,7 +44,8 @@ Load* make_load(FunctionObject* self, CacheKey&& key, Ref&& shared, const Terms&
     load->store = terms.store;
     load->beside = terms.beside;
     load->revalidates = terms.revalidates;
-    load->behind = false;
+    load->behind = terms.behind;
+    load->renews = false;
     load->solo = false;
     add_record(load, terms.record.get());
     return load;
@@ -149,8 +150,12 @@ PyObject* run_load(FunctionObject* self, const Call& call, FlightObject* flight)
         flight_exit(token);
     }
     if (value != nullptr) {
+        const bool anew = is_to_be_loaded_anew(load_of(flight), as_loaded(value));
+        const Terms terms{.life = self->rules->life, .store = load_of(flight)->store};
+        const bool leads = anew && leads_anew(self, load_of(flight), terms);
         flight_land(flight, value);
-        return bare_value(value);
+        value = bare_value(value);
+        return anew ? load_anew(self, call, value, terms, leads) : value;
     }
     const Ref exception(take_raised());
     if (flight_is_interruption(exception.get())) {
@@ -230,6 +235,8 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, Mark
         end_without_value(self, load);
         return nullptr;
     }
+    const bool anew = is_to_be_loaded_anew(load, as_loaded(value));
+    const bool leads = anew && leads_anew(self, load, terms);
     if (load->flight == nullptr) {
         settle_solo(load, value, nullptr);
     }
@@ -237,7 +244,8 @@ PyObject* lead_load(FunctionObject* self, const Call& call, CacheKey&& key, Mark
         flight_land(load->flight, value);
     }
     give_back(load);
-    return bare_value(value);
+    value = bare_value(value);
+    return anew ? load_anew(self, call, value, terms, leads) : value;
 }
 
 FlightObject* join_load(FunctionObject* self, Slot pending) {

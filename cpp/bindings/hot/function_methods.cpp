@@ -1,5 +1,7 @@
 #include "hot/function_methods.hpp"
 
+#include <algorithm>
+
 #include "hot/function_control.hpp"
 #include "hot/info.hpp"
 #include "hot/key_builder.hpp"
@@ -126,6 +128,24 @@ PyObject* function_refresh(PyObject* object, PyObject* const* args, Py_ssize_t c
     return lead_load(self, call, std::move(key), std::move(marks), terms);
 }
 
+// Stores `given` for a call, for as long as `life` says.
+PyObject* set_for(FunctionObject* self, PyObject* given, const Call& call, const Life& life) {
+    CacheKey key;
+    Marks marks;
+    bool kept = false;
+    if (!key_arguments(self, call, key) || !marks_for(self, call, marks)) {
+        return nullptr;
+    }
+    // With copy= the caller's object stays the caller's, as it does with a value that was loaded.
+    const Ref value(self->rules->copy ? PyObject_CallOneArg(self->rules->copy.get(), given)
+                                      : Py_NewRef(given));
+    if (!value ||
+        !store_value(self->cache, key, self->space, value.get(), life, marks.tags, &kept)) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
 PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count,
                        PyObject* kwnames) {
     FunctionObject* const self = as_function(object);
@@ -134,20 +154,30 @@ PyObject* function_set(PyObject* object, PyObject* const* args, Py_ssize_t count
         return nullptr;
     }
     const Call call{args + 1, static_cast<std::size_t>(count - 1), kwnames};
-    CacheKey key;
-    Marks marks;
-    bool kept = false;
-    if (!key_arguments(self, call, key) || !marks_for(self, call, marks)) {
+    return set_for(self, args[0], call, self->rules->life);
+}
+
+// _set_here(value, most, /, *args, **kwargs): memory keeps it `most` seconds, unless that is None.
+PyObject* function_set_here(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                            PyObject* kwnames) {
+    FunctionObject* const self = as_function(object);
+    if (count < 2) {
+        PyErr_SetString(PyExc_TypeError, "_set_here() takes value, most and a call's arguments");
         return nullptr;
     }
-    // With copy= the caller's object stays the caller's, as it does with a value that was loaded.
-    const Ref value(self->rules->copy ? PyObject_CallOneArg(self->rules->copy.get(), args[0])
-                                      : Py_NewRef(args[0]));
-    if (!value || !store_value(self->cache, key, self->space, value.get(), self->rules->life,
-                               marks.tags, &kept)) {
-        return nullptr;
+    Life life = self->rules->life;
+    if (args[1] != Py_None) {
+        const double seconds = PyFloat_AsDouble(args[1]);
+        if (seconds == -1 && PyErr_Occurred() != nullptr) {
+            return nullptr;
+        }
+        // Two centuries are no limit.
+        const Nanos most(static_cast<Nanos::rep>(std::clamp(seconds, 0.0, 6e9) * 1e9));
+        life.ttl = std::min(life.ttl, most);
+        life.stale = std::min(life.stale, most - life.ttl);
     }
-    Py_RETURN_NONE;
+    const Call call{args + 2, static_cast<std::size_t>(count - 2), kwnames};
+    return set_for(self, args[0], call, life);
 }
 
 PyObject* function_bypass(PyObject* object, PyObject* const* args, Py_ssize_t count,
@@ -241,7 +271,7 @@ PyMethodDef g_methods[] = {
     method("cache_aset", in_shared<kAsyncSet>, METH_FASTCALL | METH_KEYWORDS,
            "cache_aset($self, value, /, *args, **kwargs)\n--\n\n"
            "cache_set() for an event loop."),
-    method("_set_here", function_set, METH_FASTCALL | METH_KEYWORDS, nullptr),
+    method("_set_here", function_set_here, METH_FASTCALL | METH_KEYWORDS, nullptr),
     method("cache_bypass", function_bypass, METH_FASTCALL | METH_KEYWORDS,
            "cache_bypass($self, /, *args, **kwargs)\n--\n\nCall the plain function."),
     method("cache_many", function_many, METH_O,

@@ -151,6 +151,7 @@ struct Terms {
     bool store = true;
     bool beside = false;       // a refresh: it replaces what is there
     bool revalidates = false;  // what is there is past its life, and may be served all the same
+    bool behind = false;       // and whoever began it has that already
     Ref record{};  // of an observer, who wants to know whether a tier has the value; or null
     // EngineStore::mutations() when the key was found to be absent; no number: it was not looked up.
     std::uint64_t seen = ~std::uint64_t{0};
@@ -173,7 +174,8 @@ struct Load : SoloLoad {
     bool beside = false;
     Ref records;               // a list of those of all who wait, or null
     bool revalidates = false;  // as in Terms
-    bool behind = false;       // whoever began it has a value already
+    bool behind = false;       // as in Terms
+    bool renews = false;       // its leader goes on with another load: what it has found is past
     bool solo = false;         // its leader gives it back, else the end of its flight does
 };
 
@@ -245,6 +247,8 @@ void settle_load(FlightObject* flight, LoadTicket& ticket, PyObject* owner, PyOb
 // How a load treats the tiers, as bits of the flow's second argument.
 inline constexpr long kRefresh = 1;  // it does not ask them, and what it brings replaces theirs
 inline constexpr long kNoStore = 2;  // it stores nothing there
+inline constexpr long kAnew = 4;     // what is past its life there is no answer, but for a failure
+inline constexpr long kBehind = 8;   // nobody waits for it
 
 // The name of a generation: 32 hexadecimal digits. The first 16 are tag_hash(text), so that whoever
 // is told the name alone can find the entries in memory. New reference, or null with an exception.
@@ -286,6 +290,21 @@ inline constexpr long kNoStore = 2;  // it stores nothing there
                                             PyObject* kwnames);
 [[nodiscard]] PyObject* function_stale(PyObject* self, PyObject* const* args, Py_ssize_t count,
                                        PyObject* kwnames);
+
+// Whether a key whose value is past its life is being loaded, or has been since. `slot` is what
+// look_up() found.
+[[nodiscard]] bool is_loaded_anew(CacheObject* cache, const CacheKey& key, Slot slot, Instant now);
+// A load has brought a value that is past its life, from a tier, and its caller may have it: whether
+// it is to be loaded anew.
+[[nodiscard]] bool is_to_be_loaded_anew(const Load* load, const LoadedObject* loaded) noexcept;
+// How that is loaded, by one whose own load was made so.
+[[nodiscard]] Terms anew(const Terms& before);
+// Before such a load of a plain function is settled: whether its leader makes the new one, which is
+// then the call that is counted and observed.
+[[nodiscard]] bool leads_anew(FunctionObject* self, Load* load, const Terms& terms);
+// After it: has it loaded anew, and says what the caller gets. Steals `value`, which that has already.
+[[nodiscard]] PyObject* load_anew(FunctionObject* self, const Call& call, PyObject* value,
+                                  const Terms& terms, bool leads);
 
 // ---- function_async.cpp
 

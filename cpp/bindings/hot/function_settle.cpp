@@ -117,16 +117,19 @@ void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now)
 
 // What a load through the tiers says of its value. Whether memory keeps it.
 bool take_loaded(Load* load, const LoadedObject& loaded, cache::Counters& counted) {
-    load->life.ttl = loaded.ttl < 0 ? kForEver : Nanos{loaded.ttl};
+    load->life.ttl = Nanos{loaded.ttl};
+    load->life.jitter = loaded.past ? 0 : load->life.jitter;
     load->life.stale = Nanos{loaded.stale};
     load->life.cost = loaded.cost;
-    const double calls = 1.0 + load->followers;
+    const std::uint64_t calls =
+        (load->behind || load->renews ? 0U : 1U) + std::uint64_t{load->followers};
     if (loaded.source == kFromFunction) {
         counted.cost_spent += loaded.cost;
         counted.cost_saved += loaded.cost * load->followers;
     } else if (loaded.source < cache::kSources) {
-        counted.hits_from[loaded.source] += 1 + std::uint64_t{load->followers};
-        counted.cost_saved += loaded.cost * calls;
+        counted.hits_from[loaded.source] += calls;
+        counted.stale_hits += loaded.past ? calls : 0;
+        counted.cost_saved += loaded.cost * static_cast<double>(calls);
     }
     return load->store && loaded.store;
 }
@@ -201,6 +204,7 @@ void settle_load(FlightObject*, LoadTicket& ticket, PyObject* owner, PyObject* v
     Load* const load = static_cast<Load*>(static_cast<SoloLoad*>(ticket.extra));
     FunctionObject* const self = as_function(owner);
     if (self->cache != nullptr) {
+        ticket.anew = is_to_be_loaded_anew(load, ticket.loaded);
         end_load(self, load, value, exception, ticket.loaded);
         const std::uint8_t source =
             ticket.loaded == nullptr ? kFromFunction : ticket.loaded->source;

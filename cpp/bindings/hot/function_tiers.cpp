@@ -1,4 +1,5 @@
 // Functions with tiers behind the memory: what a call is called there, and the load that asks them.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -117,11 +118,21 @@ Ref shared_name(FunctionObject* self, const Call& call) {
     if (prefix == nullptr) {
         return Ref();
     }
-    std::string name;
-    name.reserve(static_cast<std::size_t>(length) + 2 * digest.size());
-    name.append(prefix, static_cast<std::size_t>(length));
-    append_hex(name, digest);
-    return to_text(name);
+    if (!PyUnicode_IS_ASCII(self->tiers->prefix.get())) {
+        std::string name(prefix, static_cast<std::size_t>(length));
+        append_hex(name, digest);
+        return to_text(name);
+    }
+    Ref name(PyUnicode_New(length + 2 * static_cast<Py_ssize_t>(digest.size()), 127));
+    if (name) {
+        auto* out = static_cast<Py_UCS1*>(PyUnicode_DATA(name.get()));
+        out = std::copy_n(prefix, length, out);
+        for (const std::uint8_t byte : digest) {
+            *out++ = static_cast<Py_UCS1>(kHex[byte >> 4]);
+            *out++ = static_cast<Py_UCS1>(kHex[byte & 15]);
+        }
+    }
+    return name;
 }
 
 Ref shared_call(FunctionObject* self, const Call& call, Tags& tags) {
@@ -142,7 +153,8 @@ Looked look_first(FunctionObject* self, const Load* load, bool waiting, FirstFou
         return Looked::Skipped;
     }
     const Ref first = Ref::share(self->tiers->first.get());
-    return look_first(first.get(), load->shared.get(), load->store, waiting, found);
+    return look_first(first.get(), load->shared.get(),
+                      {.store = load->store, .anew = load->revalidates, .waiting = waiting}, found);
 }
 
 PyObject* make_first_look_and_load(FunctionObject* self, const Call& call, const Load* load) {
@@ -169,7 +181,8 @@ PyObject* call_load(FunctionObject* self, const Call& call, const Load* load, Py
     }
     const std::size_t total = static_cast<std::size_t>(call.positional() + call.named());
     const bool refresh = load->beside && !load->revalidates;
-    const Ref mode(PyLong_FromLong((refresh ? kRefresh : 0) | (load->store ? 0 : kNoStore)));
+    const Ref mode(PyLong_FromLong((refresh ? kRefresh : 0) | (load->store ? 0 : kNoStore) |
+                                   (load->revalidates ? kAnew : 0) | (load->behind ? kBehind : 0)));
     std::vector<PyObject*> args{nullptr, shared.get(), mode.get()};
     args.insert(args.end(), call.args, call.args + total);
     // A user's code may clear the tiers while they are asked.

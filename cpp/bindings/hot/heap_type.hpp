@@ -75,6 +75,12 @@ template <typename Function>
             doc};
 }
 
+// A name that is kept for good, to look attributes up by. False with an exception set.
+[[nodiscard]] inline bool intern(PyObject*& kept, const char* name) noexcept {
+    kept = PyUnicode_InternFromString(name);
+    return kept != nullptr;
+}
+
 // The type, or null with an exception set. `module` may be null for types that no user constructs.
 [[nodiscard]] inline PyTypeObject* make_heap_type(PyObject* module, PyType_Spec& spec) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));

@@ -6,6 +6,7 @@
 #include <Python.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "hot/heap_type.hpp"
 
@@ -18,37 +19,47 @@ inline constexpr std::uint8_t kFromNobody = 255;
 // From memory, past its life: the function failed.
 inline constexpr std::uint8_t kFromStale = 254;
 
+inline constexpr long long kNoEnd = std::numeric_limits<long long>::max();
+
 struct LoadedObject {
     PyObject_HEAD PyObject* value;
     PyObject* tags;       // of memory's entry, beyond those of the call; a tuple of hashes, or null
-    long long ttl;        // ns that memory keeps it; negative: without end
+    long long ttl;        // ns that memory has it as fresh, negative: it is past that; or kNoEnd
     long long stale;      // ns that memory keeps it past that
     double cost;          // dollars that the value cost, or would have
     double left;          // seconds that its entry in a tier has left; infinite: it is from none
+    double fresh;         // seconds that it is fresh there, negative: it is past that
     double age;           // seconds since that was stored
     std::uint8_t source;  // kFromFunction, kFromNobody, or the number of a tier
     bool store;           // whether memory keeps it
+    bool past;            // whether it is past its life: it is to be loaded anew
 };
 
+// Of null too, which is none.
 [[nodiscard]] bool is_loaded(PyObject* object) noexcept;
 // The value in it, borrowed; the object itself if it is no Loaded.
 [[nodiscard]] PyObject* loaded_value(PyObject* object) noexcept;
 // The same as what it is; null if it is none.
 [[nodiscard]] const LoadedObject* as_loaded(PyObject* object) noexcept;
 
-// What a tier had. `life` is how long memory may keep it, in seconds, infinite: without end. `tags` is
-// null or a tuple of hashes. New reference, or null with MemoryError set.
+// What a tier had. Memory may have it as fresh for `life` seconds, and keep it for `kept`: both from
+// now on, the first less than 0 for a value that is past its life. `tags` is null or a tuple of
+// hashes. New reference, or null with MemoryError set.
 struct TierValue {
     PyObject* value;
     PyObject* tags;
     double left;
+    double fresh;
     double life;
+    double kept;
     double cost;
     double age;
     std::uint8_t source;
     bool store;
 };
 [[nodiscard]] PyObject* make_loaded(const TierValue& from);
+// Memory keeps it no longer than so many seconds from now on. REQUIRES: is_loaded(object).
+void shorten_loaded(PyObject* object, double seconds) noexcept;
 
 [[nodiscard]] int init_loaded(PyObject* module);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hot/heap_type.hpp"
+#include "millpond/base/resp.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -141,6 +142,33 @@ PyObject* redis_found(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return PyTuple_Pack(3, data.get(), guards.get(), stamps.get());
 }
 
+// redis_strings(data, at, most)
+PyObject* redis_strings(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    const Py_ssize_t from = count == 3 ? PyLong_AsSsize_t(args[1]) : -1;
+    const Py_ssize_t most = from >= 0 ? PyLong_AsSsize_t(args[2]) : -1;
+    if (most < 0 || PyBytes_CheckExact(args[0]) == 0) {
+        if (PyErr_Occurred() == nullptr) {
+            PyErr_SetString(PyExc_TypeError, "redis_strings() takes bytes, a place and a number");
+        }
+        return nullptr;
+    }
+    const std::span<const std::byte> data = std::as_bytes(
+        std::span(PyBytes_AS_STRING(args[0]), static_cast<std::size_t>(PyBytes_GET_SIZE(args[0]))));
+    auto at = static_cast<std::size_t>(from);
+    Ref strings(PyList_New(0));
+    RespString found;
+    while (strings && PyList_GET_SIZE(strings.get()) < most && read_resp_string(data, at, found)) {
+        const Ref one(found.null ? Py_NewRef(Py_None)
+                                 : PyBytes_FromStringAndSize(
+                                       reinterpret_cast<const char*>(found.bytes.data()),
+                                       static_cast<Py_ssize_t>(found.bytes.size())));
+        if (!one || PyList_Append(strings.get(), one.get()) < 0) {
+            return nullptr;
+        }
+    }
+    return strings ? Py_BuildValue("(On)", strings.get(), static_cast<Py_ssize_t>(at)) : nullptr;
+}
+
 PyMethodDef g_functions[] = {
     method(
         "redis_lookup", redis_lookup, METH_FASTCALL,
@@ -152,6 +180,11 @@ PyMethodDef g_functions[] = {
         "redis_found($module, reply, keys, names, /)\n--\n\n"
         "The entries, guards (0: none) and stamps in the reply to it, for so many keys and names;\n"
         "None if it is no such reply."),
+    method(
+        "redis_strings", redis_strings, METH_FASTCALL,
+        "redis_strings($module, data, at, most, /)\n--\n\n"
+        "Up to so many strings that begin at a place of a reply, None for the null one, and the\n"
+        "place behind them: at what has not wholly arrived, or is no string."),
     {},
 };
 

@@ -1,6 +1,8 @@
 #include "hot/row_look.hpp"
 
 #include <chrono>
+#include <new>
+#include <utility>
 
 #include "hot/clock.hpp"
 #include "hot/mapped_stamp.hpp"
@@ -16,6 +18,7 @@ struct LookObject {
     PyObject_HEAD PyObject* database;  // .opened, .local.reader
     PyObject* query;                   // (data, guard, expires, used) of a key
     PyObject* usual;                   // (data, guard) of (key, now, used since): mostly enough
+    PyObject* brief;                   // (data,) of the same
     PyObject* note;                    // note(key, now): an entry was used after a while
     PyObject* check;                   // check(now): now and then
     PyObject* clock;                   // clock(): microseconds, in tests; None
@@ -28,6 +31,7 @@ struct LookObject {
     // too. Whoever invalidates something changes the number after the commit and before saying that
     // it is done, so while it is what it was before the stamps were read, they are the present ones.
     PyObject* opened;  // null: none
+    std::uint64_t version;
     std::uint64_t number;
     Instant until;
     PyObject* stamps;
@@ -39,15 +43,7 @@ PyTypeObject* g_type = nullptr;
 struct Texts {
     PyObject *opened, *local, *parts;
     bool make() {
-        PyObject** const all[] = {&opened, &local, &parts};
-        const char* const spelt[] = {"opened", "local", "parts"};
-        for (std::size_t i = 0; i < std::size(all); ++i) {
-            *all[i] = PyUnicode_InternFromString(spelt[i]);
-            if (*all[i] == nullptr) {
-                return false;
-            }
-        }
-        return true;
+        return intern(opened, "opened") && intern(local, "local") && intern(parts, "parts");
     }
 } g_texts;
 
@@ -70,6 +66,7 @@ PyObject* current(LookObject* self, PyObject* opened, const MappedStamp& stamp) 
         if (fresh == nullptr) {
             return nullptr;
         }
+        ++self->version;
         self->number = number;
         self->until = now + kStampLife;
         Py_XSETREF(self->opened, Py_NewRef(opened));
@@ -91,6 +88,19 @@ Ref known_stamps(PyObject* known, PyObject* names, bool& all) {
         }
     }
     return stamps;
+}
+
+// The same, read. False, maybe with an exception set, where not all are known.
+bool find_stamps(const LookObject* self, PyObject* stamps, PyObject* names, RowFound& found) {
+    const auto made = std::make_shared<KnownStamps>();
+    bool all = false;
+    made->version = self->version;
+    made->texts = known_stamps(stamps, names, all);
+    if (!all || !read_present(names, made->texts.get(), made->present)) {
+        return false;
+    }
+    found.known = made;
+    return true;
 }
 
 // A thread's connection: (reader, its lock, execute, fetchone).
@@ -182,20 +192,21 @@ RowOutcome take_row(LookObject* self, PyObject* key, PyObject* row, RowFound& fo
     return RowOutcome::Found;
 }
 
-// An entry that lives, and whose use need not be noted. It asks for half as many columns: sqlite3
-// spells out the name of each, for every row.
+// An entry that lives, and whose use need not be noted. It asks for few columns: sqlite3 spells out
+// the name of each, for every row.
 RowOutcome usual_row(LookObject* self, const Parts& parts, PyObject* key, RowFound& found) {
     const Ref now(PyLong_FromLongLong(found.now));
     const Ref since(PyLong_FromLongLong(found.now - self->use_grain));
     const Ref values(now && since ? PyTuple_Pack(3, key, now.get(), since.get()) : nullptr);
-    const Ref row(values ? row_of(parts, self->usual, values.get()) : Ref());
+    PyObject* const query = found.guarded ? self->usual : self->brief;
+    const Ref row(values ? row_of(parts, query, values.get()) : Ref());
     if (!row) {
         return RowOutcome::Error;
     }
     long long guard = 0;
-    if (PyTuple_Check(row.get()) == 0 || PyTuple_GET_SIZE(row.get()) != 2 ||
+    if (PyTuple_Check(row.get()) == 0 || PyTuple_GET_SIZE(row.get()) != (found.guarded ? 2 : 1) ||
         PyBytes_CheckExact(PyTuple_GET_ITEM(row.get(), 0)) == 0 ||
-        !is_whole(PyTuple_GET_ITEM(row.get(), 1), guard)) {
+        (found.guarded && !is_whole(PyTuple_GET_ITEM(row.get(), 1), guard))) {
         return PyErr_Occurred() != nullptr ? RowOutcome::Error : RowOutcome::Cannot;
     }
     found.data = Ref::share(PyTuple_GET_ITEM(row.get(), 0));
@@ -203,7 +214,18 @@ RowOutcome usual_row(LookObject* self, const Parts& parts, PyObject* key, RowFou
     return RowOutcome::Found;
 }
 
-RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& found) {
+// Any row, with its guard.
+RowOutcome whole_row(LookObject* self, const Parts& parts, PyObject* key, RowFound& found) {
+    found.data = Ref();
+    found.guard = 0;
+    found.guarded = true;
+    const Ref values(PyTuple_Pack(1, key));
+    const Ref row(values ? row_of(parts, self->query, values.get()) : Ref());
+    return row ? take_row(self, key, row.get(), found) : RowOutcome::Error;
+}
+
+RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, const KnownStampsPtr& known,
+                    RowFound& found) {
     Ref opened;
     Parts parts{};
     MappedStamp* stamp = nullptr;
@@ -211,10 +233,10 @@ RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& 
         PyErr_Clear();  // The first time in a thread, say.
         return RowOutcome::Cannot;
     }
-    PyObject* const known = current(self, opened.get(), *stamp);
-    bool all = false;
-    found.stamps = known != nullptr ? known_stamps(known, names, all) : Ref();
-    if (!all) {
+    PyObject* const stamps = current(self, opened.get(), *stamp);
+    if (stamps != nullptr && known && known->version == self->version) {
+        found.known = known;
+    } else if (stamps == nullptr || !find_stamps(self, stamps, names, found)) {
         return PyErr_Occurred() != nullptr ? RowOutcome::Error : RowOutcome::Cannot;
     }
     if (!read_now(self, found.now)) {
@@ -228,12 +250,7 @@ RowOutcome look_for(LookObject* self, PyObject* key, PyObject* names, RowFound& 
         }
     }
     const RowOutcome usual = usual_row(self, parts, key, found);
-    if (usual != RowOutcome::Cannot) {
-        return usual;
-    }
-    const Ref values(PyTuple_Pack(1, key));
-    const Ref row(values ? row_of(parts, self->query, values.get()) : Ref());
-    return row ? take_row(self, key, row.get(), found) : RowOutcome::Error;
+    return usual != RowOutcome::Cannot ? usual : whole_row(self, parts, key, found);
 }
 
 // look(key, names): (data, guard, stamps), or None.
@@ -244,13 +261,18 @@ PyObject* look_call(PyObject* object, PyObject* const* args, Py_ssize_t count) {
     }
     const Ref names(PySequence_Fast(args[1], "names are a sequence"));
     RowFound found;
-    switch (names ? look_for(as_look(object), args[0], names.get(), found) : RowOutcome::Error) {
-        case RowOutcome::Found: break;
-        case RowOutcome::Cannot: Py_RETURN_NONE;
-        case RowOutcome::Error: return nullptr;
+    try {
+        switch (names ? look_for(as_look(object), args[0], names.get(), nullptr, found)
+                      : RowOutcome::Error) {
+            case RowOutcome::Found: break;
+            case RowOutcome::Cannot: Py_RETURN_NONE;
+            case RowOutcome::Error: return nullptr;
+        }
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
     }
     return Py_BuildValue("(OLO)", found.data ? found.data.get() : Py_None,
-                         static_cast<long long>(found.guard), found.stamps.get());
+                         static_cast<long long>(found.guard), found.known->texts.get());
 }
 
 // The dict of the stamps that are known; None: nothing is open.
@@ -279,13 +301,13 @@ PyObject* look_is_due(PyObject* object, PyObject* given) {
     return PyBool_FromLong(due);
 }
 
-// RowLook(database, query, usual, note, check, clock, use_grain, guard_life, check_every)
+// RowLook(database, query, usual, brief, note, check, clock, use_grain, guard_life, check_every)
 PyObject* look_new(PyTypeObject* type, PyObject* args, PyObject*) {
-    PyObject *database = nullptr, *query = nullptr, *usual = nullptr, *note = nullptr,
-             *check = nullptr, *clock = nullptr;
+    PyObject *database = nullptr, *query = nullptr, *usual = nullptr, *brief = nullptr,
+             *note = nullptr, *check = nullptr, *clock = nullptr;
     long long use_grain = 0, guard_life = 0, check_every = 0;
-    if (PyArg_ParseTuple(args, "OUUOOOLLL:RowLook", &database, &query, &usual, &note, &check,
-                         &clock, &use_grain, &guard_life, &check_every) == 0) {
+    if (PyArg_ParseTuple(args, "OUUUOOOLLL:RowLook", &database, &query, &usual, &brief, &note,
+                         &check, &clock, &use_grain, &guard_life, &check_every) == 0) {
         return nullptr;
     }
     LookObject* const self = as_look(type->tp_alloc(type, 0));
@@ -293,6 +315,7 @@ PyObject* look_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->database = Py_NewRef(database);
         self->query = Py_NewRef(query);
         self->usual = Py_NewRef(usual);
+        self->brief = Py_NewRef(brief);
         self->note = Py_NewRef(note);
         self->check = Py_NewRef(check);
         self->clock = Py_NewRef(clock);
@@ -319,6 +342,7 @@ int look_clear(PyObject* object) {
     Py_CLEAR(self->database);
     Py_CLEAR(self->query);
     Py_CLEAR(self->usual);
+    Py_CLEAR(self->brief);
     Py_CLEAR(self->note);
     Py_CLEAR(self->check);
     Py_CLEAR(self->clock);
@@ -361,8 +385,21 @@ PyType_Spec g_spec = {"millpond._engine.RowLook", sizeof(LookObject), 0,
 
 bool is_row_look(PyObject* object) noexcept { return Py_IS_TYPE(object, g_type); }
 
-RowOutcome look_for_row(PyObject* look, PyObject* key, PyObject* names, RowFound& found) {
-    return look_for(as_look(look), key, names, found);
+RowOutcome look_for_row(PyObject* look, PyObject* key, PyObject* names, const KnownStampsPtr& known,
+                        RowFound& found) {
+    found.guarded = false;
+    return look_for(as_look(look), key, names, known, found);
+}
+
+RowOutcome look_again(PyObject* look, PyObject* key, RowFound& found) {
+    Ref opened;
+    Parts parts{};
+    MappedStamp* stamp = nullptr;
+    if (!parts_of(as_look(look), parts, opened, stamp)) {
+        PyErr_Clear();
+        return RowOutcome::Cannot;
+    }
+    return whole_row(as_look(look), parts, key, found);
 }
 
 int init_row_look(PyObject* module) {

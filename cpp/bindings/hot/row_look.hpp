@@ -6,15 +6,27 @@
 #include <Python.h>
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
+#include "hot/entry_reading.hpp"
 #include "hot/heap_type.hpp"
 
 namespace millpond::bindings {
 
+// The stamps of some names, and for how long they are the present ones.
+struct KnownStamps {
+    std::uint64_t version = 0;  // of what the RowLook knows; it never has the same again
+    std::vector<Present> present;
+    Ref texts;  // the stamps as a list of int
+};
+using KnownStampsPtr = std::shared_ptr<const KnownStamps>;
+
 struct RowFound {
-    Ref data;    // bytes; null: there is no entry, or its life is over
-    Ref stamps;  // of the names that were asked for, a list of int
+    Ref data;              // bytes; null: there is no entry, or its life is over
+    KnownStampsPtr known;  // of the names that were asked for
     std::int64_t guard = 0;
+    bool guarded = true;   // false: the guard was not asked for
     std::int64_t now = 0;  // microseconds, when it was read
 };
 
@@ -25,9 +37,13 @@ enum class RowOutcome {
 };
 
 [[nodiscard]] bool is_row_look(PyObject* object) noexcept;
-// REQUIRES: is_row_look(look); `names` is a list or a tuple.
+// `known` is what an earlier look for the same names has found of them, or null: it spares asking. A
+// row that is there comes without its guard. REQUIRES: is_row_look(look); `names` is a list or a
+// tuple. Throws std::bad_alloc.
 [[nodiscard]] RowOutcome look_for_row(PyObject* look, PyObject* key, PyObject* names,
-                                      RowFound& found);
+                                      const KnownStampsPtr& known, RowFound& found);
+// Replaces what was found by the row as it is now, with its guard.
+[[nodiscard]] RowOutcome look_again(PyObject* look, PyObject* key, RowFound& found);
 
 // Adds the type to the module. 0, or -1 with an exception set.
 [[nodiscard]] int init_row_look(PyObject* module);

@@ -86,7 +86,7 @@ bool StoredDecoder::run(const std::uint8_t*& data, std::size_t& size) noexcept {
     return true;
 }
 
-inline Ref StoredDecoder::value() {
+Ref StoredDecoder::value() {
     const std::uint8_t* const first = take(1);
     if (first == nullptr) return damaged();
     const std::uint8_t tag = *first;

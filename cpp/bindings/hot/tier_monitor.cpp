@@ -283,9 +283,9 @@ PyMethodDef g_methods[] = {
            "\"full\", \"configuration\", or None."),
     method("count", monitor_count, METH_FASTCALL,
            "count($self, event, times=1, /)\n--\n\n"
-           "Count \"hit\", a miss (\"absent\", \"stale_generation\", \"expired\", \"unreadable\"), "
-           "or a\n"
-           "fill that was not made (\"fill_refused\", \"fill_dropped\")."),
+           "Count \"hit\", a miss (\"absent\", \"stale_generation\", \"expired\", \"stale\",\n"
+           "\"unreadable\"), \"stale_hit\" (a value past its life was served), or a fill that was\n"
+           "not made (\"fill_refused\", \"fill_dropped\")."),
     method("probe_in", monitor_probe_in, METH_NOARGS,
            "probe_in($self, /)\n--\n\n"
            "Seconds until a probe is due, 0.0 for now; None while there is nothing to find out."),

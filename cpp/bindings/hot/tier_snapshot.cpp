@@ -112,8 +112,9 @@ py::dict snapshot(PyObject* name, const cache::TierMonitor& monitor, Instant now
         return stats.events[static_cast<std::size_t>(which)];
     };
     py::dict misses;
-    for (const auto reason : {cache::TierEvent::Absent, cache::TierEvent::StaleGeneration,
-                              cache::TierEvent::Expired, cache::TierEvent::Unreadable}) {
+    for (const auto reason :
+         {cache::TierEvent::Absent, cache::TierEvent::StaleGeneration, cache::TierEvent::Expired,
+          cache::TierEvent::Stale, cache::TierEvent::Unreadable}) {
         misses[text(name_of(reason))] = event(reason);
     }
     py::dict out;
@@ -121,6 +122,7 @@ py::dict snapshot(PyObject* name, const cache::TierMonitor& monitor, Instant now
     out["state"] = state_name(monitor.state());
     out["full"] = monitor.full();
     out["hits"] = event(cache::TierEvent::Hit);
+    out["stale_hits"] = event(cache::TierEvent::StaleHit);
     out["misses"] = misses;
     out["fills_refused"] = event(cache::TierEvent::FillRefused);
     out["fills_dropped"] = event(cache::TierEvent::FillDropped);

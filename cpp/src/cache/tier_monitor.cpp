@@ -39,7 +39,7 @@ std::string_view name_in(const std::array<std::string_view, kCount>& names, Valu
 std::string_view name_of(TierOp op) noexcept {
     static constexpr std::array<std::string_view, kTierOps> kNames = {
         "fetch", "store", "write",   "delete", "bump",  "stamp",
-        "incr",  "scan",  "inspect", "erase",  "lease",
+        "incr",  "scan",  "inspect", "erase",  "lease", "confirm",
     };
     return name_in(kNames, op);
 }
@@ -54,8 +54,8 @@ std::string_view name_of(TierOutcome outcome) noexcept {
 
 std::string_view name_of(TierEvent event) noexcept {
     static constexpr std::array<std::string_view, kTierEvents> kNames = {
-        "hit",        "absent",       "stale_generation", "expired",
-        "unreadable", "fill_refused", "fill_dropped",
+        "hit",          "absent", "stale_generation", "expired", "unreadable", "fill_refused",
+        "fill_dropped", "stale",  "stale_hit",
     };
     return name_in(kNames, event);
 }
@@ -110,7 +110,7 @@ TierNotice TierMonitor::end(std::int64_t ticket, TierOutcome outcome, TierBytes 
     stats.bytes.out += bytes.out;
 
     TierNotice notice = TierNotice::None;
-    if (calls_.record(judge(outcome, took), epoch, now)) {
+    if (calls_.record(judge(op, outcome, took), epoch, now)) {
         notice = opened(outcome, now);
     }
     if (needs_room(op) && (outcome == TierOutcome::Ok || outcome == TierOutcome::Full)) {
@@ -135,7 +135,12 @@ TierNotice TierMonitor::end(std::int64_t ticket, TierOutcome outcome, TierBytes 
     return notice;
 }
 
-CallResult TierMonitor::judge(TierOutcome outcome, Nanos took) const noexcept {
+CallResult TierMonitor::judge(TierOp op, TierOutcome outcome, Nanos took) const noexcept {
+    // Who may not ask for replicas, or waits for them in vain, may use the tier all the same.
+    if (op == TierOp::Confirm && (outcome == TierOutcome::Ok || outcome == TierOutcome::Timeout ||
+                                  outcome == TierOutcome::Configuration)) {
+        return CallResult::Void;
+    }
     switch (outcome) {
         case TierOutcome::Ok:
         case TierOutcome::Full:  // It answered; the other breaker sees to it.
@@ -190,7 +195,8 @@ TierNotice TierMonitor::end_probe(const Probe& probe, TierOutcome outcome, Insta
     // A full tier is one that answers, unless room is what the probe is about.
     const bool full = outcome == TierOutcome::Full && probe.write;
     const CallResult result =
-        full ? CallResult::Failed : judge(outcome, std::max(now - probed_at_, Nanos{0}));
+        full ? CallResult::Failed
+             : judge(TierOp::Fetch, outcome, std::max(now - probed_at_, Nanos{0}));
     stats_.failed_probes += result == CallResult::Good ? 0 : 1;
     if (probe.write) {
         return room_.end_probe(result, probe.epoch, now) ? TierNotice::Room : TierNotice::None;

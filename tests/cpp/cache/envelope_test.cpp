@@ -37,23 +37,31 @@ Bytes sealed(EnvelopeHeader header, const std::vector<EntryStamp>& stamps, const
     if (header.content_size == 0) {
         header.content_size = header.payload_size;
     }
-    Bytes entry(envelope_size(stamps.size()));
+    Bytes entry(envelope_size(header, stamps.size()));
     write_envelope(entry, header, stamps);
     entry.insert(entry.end(), payload.begin(), payload.end());
     seal_envelope(entry);
     return entry;
 }
 
-Bytes sample() {
+constexpr std::uint64_t kFresh = 1'700'000'200'000'000;
+
+// An entry of version 1, or of version 2.
+Bytes sample(std::uint64_t fresh = 0) {
     return sealed({.codec = EntryCodec::Msgpack,
                    .flags = kEntryNegative,
                    .schema = 0x0123'4567'89AB'CDEF,
                    .stored_us = 1'700'000'000'000'000,
                    .expires_us = 1'700'000'300'000'000,
+                   .fresh_us = fresh,
                    .cost = 0.002,
                    .load_seconds = 1.5},
                   {stamp('f', 7), stamp('t', std::numeric_limits<std::uint64_t>::max())},
                   bytes_of("a payload"));
+}
+
+std::size_t header_size(std::size_t stamps, std::uint64_t fresh = 0) {
+    return envelope_size({.fresh_us = fresh}, stamps);
 }
 
 EntryFault fault(std::span<const std::byte> entry, std::uint32_t most = kMostEntryBytes) {
@@ -68,8 +76,8 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
 }
 
 // Puts the header's checksum right again, as a careful forger would.
-Bytes resealed(Bytes entry, std::size_t stamps) {
-    const std::size_t at = envelope_size(stamps) - 8;
+Bytes resealed(Bytes entry, std::size_t stamps, std::uint64_t fresh = 0) {
+    const std::size_t at = header_size(stamps, fresh) - 8;
     const std::uint64_t value = checksum(std::span(entry).first(at));
     for (std::size_t i = 0; i < 8; ++i) {
         entry[at + i] = static_cast<std::byte>(value >> (8 * i));
@@ -77,8 +85,12 @@ Bytes resealed(Bytes entry, std::size_t stamps) {
     return entry;
 }
 
-TEST(Envelope, GivesBackWhatWasWritten) {
-    const Bytes entry = sample();
+// What both versions promise.
+class EnvelopeOf : public testing::TestWithParam<std::uint64_t> {};
+INSTANTIATE_TEST_SUITE_P(Versions, EnvelopeOf, testing::Values(0, kFresh));
+
+TEST_P(EnvelopeOf, GivesBackWhatWasWritten) {
+    const Bytes entry = sample(GetParam());
     Envelope found;
     ASSERT_EQ(read_envelope(entry, found), EntryFault::None);
     EXPECT_EQ(found.header.codec, EntryCodec::Msgpack);
@@ -86,6 +98,8 @@ TEST(Envelope, GivesBackWhatWasWritten) {
     EXPECT_EQ(found.header.schema, 0x0123'4567'89AB'CDEFU);
     EXPECT_EQ(found.header.stored_us, 1'700'000'000'000'000U);
     EXPECT_EQ(found.header.expires_us, 1'700'000'300'000'000U);
+    EXPECT_EQ(found.header.fresh_us, GetParam());
+    EXPECT_EQ(entry[3], GetParam() == 0 ? std::byte{1} : std::byte{2});
     EXPECT_EQ(found.header.cost, 0.002);
     EXPECT_EQ(found.header.load_seconds, 1.5);
     EXPECT_EQ(found.header.payload_size, 9U);
@@ -96,7 +110,7 @@ TEST(Envelope, GivesBackWhatWasWritten) {
     EXPECT_EQ(stamp_at(found, 1).name, stamp('t', 0).name);
     EXPECT_EQ(stamp_at(found, 1).value, std::numeric_limits<std::uint64_t>::max());
     EXPECT_EQ(Bytes(found.payload.begin(), found.payload.end()), bytes_of("a payload"));
-    EXPECT_EQ(found.associated.size(), envelope_size(2) - kEnvelopeChecksumBytes);
+    EXPECT_EQ(found.associated.size(), header_size(2, GetParam()) - kEnvelopeChecksumBytes);
     EXPECT_TRUE(payload_is_whole(found));
 }
 
@@ -133,15 +147,24 @@ TEST(Envelope, HasTheBytesOfItsFormatOnEveryMachine) {
     EXPECT_EQ(word(expected.size() + 8), checksum(std::span(entry).first(expected.size() + 8)));
 }
 
-TEST(Envelope, FindsEveryFlippedBit) {
-    const Bytes good = sample();
+TEST(Envelope, PutsTheEndOfFreshnessBeforeTheStamps) {
+    using std::string_literals::operator""s;
+    const Bytes entry = sealed({.expires_us = 600, .fresh_us = 258}, {stamp('n', 4)}, {});
+    const Bytes tail = bytes_of("\2\1\0\0\0\0\0\0nnnnnnnnnnnnnnnn\4\0\0\0\0\0\0\0"s);
+    ASSERT_EQ(entry.size(), kEnvelopeFixedBytes + tail.size() + kEnvelopeChecksumBytes);
+    EXPECT_EQ(entry[3], std::byte{2});
+    EXPECT_TRUE(std::equal(tail.begin(), tail.end(), entry.begin() + kEnvelopeFixedBytes));
+}
+
+TEST_P(EnvelopeOf, FindsEveryFlippedBit) {
+    const Bytes good = sample(GetParam());
     for (std::size_t at = 0; at < good.size(); ++at) {
         for (int bit = 0; bit < 8; ++bit) {
             Bytes bad = good;
             bad[at] ^= static_cast<std::byte>(1 << bit);
             Envelope found;
             const EntryFault why = read_envelope(bad, found);
-            if (at >= envelope_size(2)) {  // the payload
+            if (at >= header_size(2, GetParam())) {  // the payload
                 ASSERT_EQ(why, EntryFault::None);
                 EXPECT_FALSE(payload_is_whole(found)) << at;
             } else if (at < 3) {
@@ -157,8 +180,8 @@ TEST(Envelope, FindsEveryFlippedBit) {
     }
 }
 
-TEST(Envelope, FindsEveryByteThatIsAnother) {
-    const Bytes good = sample();
+TEST_P(EnvelopeOf, FindsEveryByteThatIsAnother) {
+    const Bytes good = sample(GetParam());
     for (std::size_t at = 0; at < good.size(); ++at) {
         for (int value = 0; value < 256; ++value) {
             Bytes bad = good;
@@ -171,8 +194,8 @@ TEST(Envelope, FindsEveryByteThatIsAnother) {
     }
 }
 
-TEST(Envelope, FindsEveryTruncationAndExtension) {
-    const Bytes good = sample();
+TEST_P(EnvelopeOf, FindsEveryTruncationAndExtension) {
+    const Bytes good = sample(GetParam());
     for (std::size_t size = 0; size < good.size(); ++size) {
         EXPECT_EQ(fault(std::span(good).first(size)), EntryFault::Truncated) << size;
     }
@@ -188,7 +211,7 @@ TEST(Envelope, KnowsWhatIsForeignAndWhatIsLater) {
               EntryFault::Foreign);
     EXPECT_EQ(fault(bytes_of("x")), EntryFault::Foreign);
     Bytes later = sample();
-    later[3] = std::byte{2};
+    later[3] = std::byte{3};
     EXPECT_EQ(fault(later), EntryFault::Version);
     EXPECT_EQ(fault(resealed(later, 2)), EntryFault::Version);
     later[3] = std::byte{0};
@@ -203,15 +226,15 @@ TEST(Envelope, KnowsWhatIsForeignAndWhatIsLater) {
 
 // The checks behind the checksum: whatever a byte is set to, the entry is refused, or is what the
 // writer would have written for what was read.
-TEST(Envelope, StaysSafeBehindAForgedChecksum) {
-    const Bytes good = sample();
-    const std::size_t header_size = envelope_size(2);
+TEST_P(EnvelopeOf, StaysSafeBehindAForgedChecksum) {
+    const Bytes good = sample(GetParam());
+    const std::size_t header = header_size(2, GetParam());
     int accepted = 0;
-    for (std::size_t at = 0; at + 8 < header_size; ++at) {
+    for (std::size_t at = 0; at + 8 < header; ++at) {
         for (int value = 0; value < 256; ++value) {
             Bytes bad = good;
             bad[at] = static_cast<std::byte>(value);
-            bad = resealed(bad, 2);
+            bad = resealed(bad, 2, GetParam());
             Envelope found;
             if (read_envelope(bad, found) != EntryFault::None) {
                 continue;
@@ -231,8 +254,8 @@ TEST(Envelope, StaysSafeBehindAForgedChecksum) {
     EXPECT_GT(accepted, 10'000);
     for (std::size_t size = 8; size < good.size(); ++size) {
         Bytes cut(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size));
-        if (size >= header_size) {
-            cut = resealed(cut, 2);
+        if (size >= header) {
+            cut = resealed(cut, 2, GetParam());
         }
         EXPECT_EQ(fault(cut), EntryFault::Truncated);
     }
@@ -253,6 +276,13 @@ TEST(Envelope, RefusesNumbersThatNoReleaseWrites) {
     Bytes bad = sample();  // a payload that is its content, of another size
     bad[12] = std::byte{10};
     EXPECT_EQ(fault(resealed(bad, 2)), EntryFault::Damaged);
+    for (const std::uint64_t fresh : {std::uint64_t{0}, kFresh + 100'000'000, ~std::uint64_t{0}}) {
+        bad = sample(kFresh);  // never fresh, or for as long as it lives: that is version 1
+        for (std::size_t i = 0; i < 8; ++i) {
+            bad[kEnvelopeFixedBytes + i] = static_cast<std::byte>(fresh >> (8 * i));
+        }
+        EXPECT_EQ(fault(resealed(bad, 2, kFresh)), EntryFault::Damaged) << fresh;
+    }
 }
 
 TEST(Envelope, RefusesWhatIsLargerThanTheReaderAllows) {

@@ -111,6 +111,21 @@ TEST_F(TierMonitorTest, SlowCallsOpenItWithoutACauseOfTheirOwn) {
     EXPECT_EQ(monitor.outage()->cause, TierOutcome::Ok);
 }
 
+TEST_F(TierMonitorTest, WhatWaitsForReplicasOpensItOnlyWhereTheTierItselfFails) {
+    for (int i = 0; i < 100; ++i) {
+        EXPECT_EQ(call(TierOp::Confirm, TierOutcome::Ok, 1s), TierNotice::None);
+        EXPECT_EQ(call(TierOp::Confirm, TierOutcome::Timeout, 1s), TierNotice::None);
+    }
+    EXPECT_EQ(call(TierOp::Confirm, TierOutcome::Configuration), TierNotice::Configuration);
+    for (int i = 0; i < 100; ++i) {
+        EXPECT_EQ(call(TierOp::Confirm, TierOutcome::Configuration), TierNotice::None);
+    }
+    EXPECT_EQ(monitor.state(), BreakerState::Closed);
+    while (call(TierOp::Confirm, TierOutcome::Unavailable) != TierNotice::Opened) {
+        ASSERT_LT(of(TierOp::Confirm).latency.count(), 310U);
+    }
+}
+
 TEST_F(TierMonitorTest, AFullTierRefusesOnlyWhatNeedsRoom) {
     for (int i = 0; i < 4; ++i) {
         EXPECT_EQ(call(TierOp::Store, TierOutcome::Full), TierNotice::None);

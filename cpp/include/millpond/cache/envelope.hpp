@@ -2,7 +2,7 @@
 // database, and the checksums by which a reader knows that both are what was written.
 //
 //     EnvelopeHeader header{.codec = EntryCodec::Tagged, .payload_size = payload.size(), ...};
-//     std::vector<std::byte> entry(envelope_size(stamps.size()));
+//     std::vector<std::byte> entry(envelope_size(header, stamps.size()));
 //     write_envelope(entry, header, stamps);
 //     entry.insert(entry.end(), payload.begin(), payload.end());
 //     seal_envelope(entry);                                        // then it may be stored
@@ -14,7 +14,7 @@
 // the payload's checksum, and so everything. Both are against accidents. Bytes of an adversary can
 // be well formed: they are read safely, but what they say is the adversary's.
 //
-// Format, version 1: docs/design/entries.md.
+// Format, versions 1 and 2: docs/design/entries.md.
 #pragma once
 
 #include <array>
@@ -63,6 +63,7 @@ struct EnvelopeHeader {
     std::uint64_t schema = 0;      // digest of the annotation's structure; 0: none
     std::uint64_t stored_us = 0;   // microseconds since 1970, by the clock of the tier
     std::uint64_t expires_us = 0;  // the same; 0: lives until it is evicted
+    std::uint64_t fresh_us = 0;    // the same: from then on the value is stale; 0: never until then
     double cost = 0;               // dollars, finite and >= 0
     double load_seconds = 0;       // finite and >= 0
     std::uint32_t payload_size = 0;
@@ -81,16 +82,21 @@ struct Envelope {
 
 inline constexpr std::size_t kStampBytes = 24;
 inline constexpr std::size_t kEnvelopeFixedBytes = 56;
+inline constexpr std::size_t kEnvelopeFreshBytes = 8;  // that version 2 has more
 inline constexpr std::size_t kEnvelopeChecksumBytes = 16;
 
 // The bytes before the payload.
-[[nodiscard]] constexpr std::size_t envelope_size(std::size_t stamps) noexcept {
-    return kEnvelopeFixedBytes + stamps * kStampBytes + kEnvelopeChecksumBytes;
+[[nodiscard]] constexpr std::size_t envelope_size(const EnvelopeHeader& header,
+                                                  std::size_t stamps) noexcept {
+    return kEnvelopeFixedBytes + (header.fresh_us == 0 ? 0 : kEnvelopeFreshBytes) +
+           stamps * kStampBytes + kEnvelopeChecksumBytes;
 }
 
-// Writes the header to the front of `entry`, all but the checksums, which seal_envelope() knows.
-// O(stamps). REQUIRES: `entry` has room for envelope_size(stamps.size()); at most kMostStamps; cost
-// and load_seconds finite and >= 0; no content over kMostEntryBytes; no flag but kEntryFlags.
+// Writes the header to the front of `entry`, all but the checksums, which seal_envelope() knows: of
+// version 2 where fresh_us is given, else of version 1, which older releases read.
+// O(stamps). REQUIRES: `entry` has room for envelope_size(header, stamps.size()); at most
+// kMostStamps; cost and load_seconds finite and >= 0; no content over kMostEntryBytes; no flag but
+// kEntryFlags; fresh_us before expires_us, if both are given.
 void write_envelope(std::span<std::byte> entry, const EnvelopeHeader& header,
                     std::span<const EntryStamp> stamps) noexcept;
 

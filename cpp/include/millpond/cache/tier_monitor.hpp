@@ -41,8 +41,9 @@ enum class TierOp : std::uint8_t {
     Inspect,
     Erase,
     Lease,
+    Confirm,  // waits for replicas: that it takes long says nothing of the tier
 };
-inline constexpr std::size_t kTierOps = 11;
+inline constexpr std::size_t kTierOps = 12;
 [[nodiscard]] std::string_view name_of(TierOp op) noexcept;
 
 // The kinds of TierError, with the two that are no errors.
@@ -68,8 +69,10 @@ enum class TierEvent : std::uint8_t {
     Unreadable,       // a miss: foreign, damaged, of another schema, too large
     FillRefused,      // not stored: invalidated while it was loaded
     FillDropped,      // not stored: no time was left, or nobody to do it
+    Stale,            // a miss: past its life, and kept in case that the load fails
+    StaleHit,         // such a value was served: it is being loaded anew, or that failed
 };
-inline constexpr std::size_t kTierEvents = 7;
+inline constexpr std::size_t kTierEvents = 9;
 [[nodiscard]] std::string_view name_of(TierEvent event) noexcept;
 
 // A transition, told to the one call that made it.
@@ -169,7 +172,7 @@ class TierMonitor {
     void forked(std::uint64_t seed, Instant now) noexcept;
 
   private:
-    [[nodiscard]] CallResult judge(TierOutcome outcome, Nanos took) const noexcept;
+    [[nodiscard]] CallResult judge(TierOp op, TierOutcome outcome, Nanos took) const noexcept;
     TierNotice opened(TierOutcome cause, Instant now) noexcept;
     TierNotice closed(Instant now) noexcept;
 
