@@ -27,6 +27,7 @@ _TierOperation = Literal[
     "inspect",
     "erase",
     "lease",
+    "confirm",
 ]
 _TierEvent = Literal[
     "hit",
@@ -36,6 +37,8 @@ _TierEvent = Literal[
     "unreadable",
     "fill_refused",
     "fill_dropped",
+    "stale",
+    "stale_hit",
 ]
 
 MAX_WEIGHED_PARTS: Final[int]
@@ -72,6 +75,7 @@ def set_dict_layout_known(known: bool) -> bool: ...
 
 MOST_ENTRY_BYTES: Final[int]
 MOST_STAMPS: Final[int]
+SMALL_CONTENT: Final[int]
 
 class Unencodable(Exception):
     reason: str
@@ -96,6 +100,8 @@ class Head:
     @property
     def expires_us(self) -> int: ...
     @property
+    def fresh_us(self) -> int: ...
+    @property
     def cost(self) -> float: ...
     @property
     def load_seconds(self) -> float: ...
@@ -110,6 +116,7 @@ class Head:
 
 def encode_tagged(value: object, most: int, /) -> bytes: ...
 def decode_tagged(content: bytes, readonly: bool, /) -> Any: ...
+def unpack_zstd(frame: bytes, size: int, /) -> bytes | None: ...
 def make_entry(
     codec: int,
     flags: int,
@@ -117,6 +124,7 @@ def make_entry(
     schema: int,
     stored_us: int,
     expires_us: int,
+    fresh_us: int,
     cost: float,
     load_seconds: float,
     stamps: Sequence[tuple[str, int]],
@@ -130,6 +138,7 @@ def associated_with(
     schema: int,
     stored_us: int,
     expires_us: int,
+    fresh_us: int,
     cost: float,
     load_seconds: float,
     stamps: Sequence[tuple[str, int]],
@@ -301,7 +310,7 @@ class CacheBase:
     def __delitem__(self, key: object, /) -> None: ...
     def _all_keys(self) -> list[Any]: ...
     def _counters(self) -> CacheInfo: ...
-    def _held_under(self, tag: int, /) -> tuple[int, float | None] | None: ...
+    def _held_under(self, tag: int, /) -> tuple[int, float | None, float | None] | None: ...
     def _invalidate_hash(self, tag: int, /) -> int: ...
     def _invalidate_prefix(self, prefix: str, /) -> int: ...
     def _invalidate_tags(self, tags: tuple[str, ...] | str, /) -> int: ...
@@ -322,6 +331,7 @@ class CacheBase:
 # the call itself does not tell, and the ns that memory keeps it past its life.
 @final
 class Loaded:
+    def shorten(self, seconds: float, /) -> None: ...
     def __new__(
         cls,
         value: object,
@@ -338,7 +348,11 @@ class Loaded:
     @property
     def cost(self) -> float: ...
     @property
-    def left(self) -> float | None: ...
+    def fresh(self) -> float: ...
+    @property
+    def stale(self) -> float: ...
+    @property
+    def past(self) -> bool: ...
     @property
     def tags(self) -> tuple[int, ...]: ...
 
@@ -394,7 +408,9 @@ class Function:
     async def cache_aset(self, value: object, /, *args: Any, **kwargs: Any) -> None: ...
     def _invalidate_here(self, *args: Any, **kwargs: Any) -> bool: ...
     def _clear_here(self) -> None: ...
-    def _set_here(self, value: object, /, *args: Any, **kwargs: Any) -> None: ...
+    def _set_here(
+        self, value: object, most: float | None, /, *args: Any, **kwargs: Any
+    ) -> None: ...
     def _revalidate(self, *args: Any, **kwargs: Any) -> Any: ...
     def _stale(self, *args: Any, **kwargs: Any) -> Loaded | None: ...
     def _is_per_instance(self) -> bool: ...
@@ -463,6 +479,8 @@ class EntryReader:
         monitors: tuple[TierMonitor, ...],
         terms: tuple[bool, int, int, bool, Callable[[bytes, int], bytes | None]],
         opened: Callable[[bytes, str], Any],
+        stale_while: float,
+        stale_if: float,
         /,
     ) -> Self: ...
     def read(
@@ -473,8 +491,9 @@ class EntryReader:
         others: tuple[Sequence[str], Sequence[int | None]] | None,
         most: float | None,
         store: bool,
+        anew: bool,
         /,
-    ) -> tuple[dict[str, Loaded], bytes, list[str], list[str]]: ...
+    ) -> tuple[dict[str, Loaded], bytes, list[str], list[str], dict[str, Loaded]]: ...
 
 @final
 class ReadLock:
@@ -491,6 +510,7 @@ class RowLook:
         database: object,
         query: str,
         usual: str,
+        brief: str,
         note: Callable[[str, int], object],
         check: Callable[[int], object],
         clock: Callable[[], int] | None,
@@ -525,6 +545,7 @@ class FirstLook:
 def redis_lookup(
     keys: Sequence[str], names: Sequence[str], guards: bytes, stamps: bytes, /
 ) -> bytes: ...
+def redis_strings(data: bytes, at: int, most: int, /) -> tuple[list[bytes | None], int]: ...
 def redis_found(
     reply: object, keys: int, names: int, /
 ) -> tuple[list[bytes | None], list[int], list[int | None]] | None: ...

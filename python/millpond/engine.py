@@ -18,7 +18,7 @@ from millpond.cache.wiring import Caches, Wiring, stage_of
 from millpond.errors import ConfigurationError, bad_option
 from millpond.io.deadline import Deadline
 from millpond.io.encryption import Keyring
-from millpond.tiers.base import Feed, Logged
+from millpond.tiers.base import Feed, Logged, Replicated
 from millpond.tiers.choose import tiers_of
 
 if TYPE_CHECKING:
@@ -101,11 +101,12 @@ class Engine:
         }
         self._prober = Prober(self._stages, self._returned)
         for place, stage in enumerate(self._stages):
-            stage.opened = self._prober.start
             stage.faster = self._stages[:place]
             stage.drop = self._drop
             stage.namespaces = self._holdings.namespaces
-        self._listening = Listening([*self._coherence.values()], self._holdings)
+        self._listening = Listening([*self._coherence.values()], self._holdings, self._prober)
+        for stage in self._stages:
+            stage.opened = self._listening.probe
         self._wiring = Wiring(
             options.name(namespace, "namespace"),
             self._stages,
@@ -238,6 +239,8 @@ class Engine:
         prefix: str | None = None,
         glob: str | None = None,
         regex: str | re.Pattern[str] | None = None,
+        confirm: int = 0,
+        confirm_timeout: Duration = 1.0,
     ) -> Outcome:
         """Make a miss of all entries that have something in common, in every tier.
 
@@ -253,8 +256,14 @@ class Engine:
             glob: those whose "{namespace}:{name}:{version}" matches a shell pattern.
             regex: those whose shared name matches a regular expression from its start.
 
+        And, if you like:
+            confirm: how many replicas of a Redis have to have it for that to be "done": then it
+                outlives a failover to one of them.
+            confirm_timeout: how long they may take.
+
         Raises:
             OptionTypeError: none of them or several were given.
+            ConfigurationError: no tier has replicas that could confirm it.
             UnsupportedError: a pattern is for single entries, of whose arguments the name only has
                 a hash.
 
@@ -265,7 +274,9 @@ class Engine:
         """
         given: dict[str, Any] = {"tags": tags, "function": function, "namespace": namespace}
         given |= {"prefix": prefix, "glob": glob, "regex": regex}
-        outcome: Outcome = drive(self._invalidator.steps(given, inspection.prefixes))
+        outcome: Outcome = drive(
+            self._invalidator.steps(given, (confirm, confirm_timeout), inspection.prefixes)
+        )
         return outcome
 
     async def ainvalidate(
@@ -277,11 +288,15 @@ class Engine:
         prefix: str | None = None,
         glob: str | None = None,
         regex: str | re.Pattern[str] | None = None,
+        confirm: int = 0,
+        confirm_timeout: Duration = 1.0,
     ) -> Outcome:
         """The same in an event loop."""
         given: dict[str, Any] = {"tags": tags, "function": function, "namespace": namespace}
         given |= {"prefix": prefix, "glob": glob, "regex": regex}
-        outcome: Outcome = await adrive(self._invalidator.steps(given, inspection.aprefixes))
+        outcome: Outcome = await adrive(
+            self._invalidator.steps(given, (confirm, confirm_timeout), inspection.aprefixes)
+        )
         return outcome
 
     def _drop(self, op: str, what: list[str]) -> None:
@@ -329,7 +344,8 @@ class Engine:
         found: dict[str, Any] = {"memory": self._cache.stats()}
         for stage in self._stages:
             found[stage.tier.name] = stage.monitor.snapshot()
-            found[stage.tier.name]["pending"] = len(stage.journal)
+            unconfirmed = 0 if stage.unconfirmed is None else len(stage.unconfirmed)
+            found[stage.tier.name]["pending"] = len(stage.journal) + unconfirmed
             if stage in self._coherence:
                 found[stage.tier.name]["coherence"] = self._coherence[stage].stats()
             if stage.keeper is not None:
@@ -349,6 +365,8 @@ class Engine:
     def _returned(self, stage: Stage, deadline: Deadline) -> None:
         """A tier that was out answers again: callers are let through when this returns."""
         replay_directly(stage, deadline)
+        if stage.unconfirmed is not None and isinstance(stage.tier, Replicated):
+            stage.unconfirmed.restore(stage.tier, deadline)
         if self._listening.on and stage in self._coherence:
             self._coherence[stage].begin()
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 from weakref import WeakKeyDictionary, WeakSet
 
 from millpond import _engine
+from millpond.cache.writes import Writes
 from millpond.errors import TierError
 from millpond.io.deadline import Deadline
 from millpond.tiers.base import Feed, Logged
@@ -37,9 +38,14 @@ _log = logging.getLogger("millpond.tiers")
 
 @final
 class Holdings:
-    """What this process holds in memory of functions and caches with tiers."""
+    """What this process holds in memory of functions and caches with tiers.
+
+    Attributes:
+        writes: what is on its way there.
+    """
 
     def __init__(self) -> None:
+        self.writes = Writes()
         self._lock = threading.Lock()
         self._caches: WeakSet[Cache] = WeakSet()
         self._functions: WeakKeyDictionary[Function, Flow] = WeakKeyDictionary()
@@ -85,6 +91,8 @@ class Holdings:
 
     def drop(self, names: Iterable[str], keys: Iterable[str]) -> None:
         """Forget the entries that carry one of these generations or have one of these keys."""
+        names, keys = [*names], [*keys]
+        self.writes.told((*names, *keys))
         hashes = [_engine.tag_hash(key) for key in keys]
         for name in names:
             functions = self.functions(name)
@@ -126,6 +134,7 @@ class Holdings:
 
     def drop_all(self) -> None:
         """Forget everything that has tiers."""
+        self.writes.told_all()
         with self._lock:
             inherited = self._leases.pop(self, None)
         for function in self.functions():
@@ -161,6 +170,7 @@ class Coherence:
         self.grace = grace
         self._is_up = False
         self._begun = False
+        self._said = False
         self.changes = 0
         self.losses = 0
         self._seq = 0
@@ -176,10 +186,14 @@ class Coherence:
     @is_up.setter
     def is_up(self, yes: bool) -> None:
         self._is_up = yes
+        self.stage.changes += 1
         self.stage.monitor.cap = None if yes else float(self.grace)
 
-    def begin(self) -> None:
-        """Hear of changes from now on. May be called again: what has begun goes on."""
+    def begin(self) -> bool:
+        """Hear of changes from now on. May be called again: what has begun goes on.
+
+        Whether that is under way; a feed for which there was no thread is to be begun again.
+        """
         tier = self.stage.tier
         try:
             if isinstance(tier, Feed):
@@ -189,7 +203,12 @@ class Coherence:
             elif isinstance(tier, Logged):
                 self._read(tier, Deadline.after(tier.timeout))
         except TierError as error:
-            _log.warning("%s: invalidations are not heard: %s", self.stage.tier.name, error)
+            if not self._said:
+                self._said = True
+                _log.warning("%s: invalidations are not heard: %s", self.stage.tier.name, error)
+        else:
+            self._said = False
+        return self._begun or not isinstance(tier, Feed)
 
     def end(self) -> None:
         """Hear of them no more."""
@@ -244,11 +263,13 @@ class Coherence:
     def changed(self, names: Sequence[str], keys: Sequence[str]) -> None:
         """Drop what carries them."""
         self.changes += len(names) + len(keys)
+        self.stage.changes += 1
         self.holdings.drop(names, keys)
 
     def everything(self) -> None:
         """Drop all of it."""
         self.losses += 1
+        self.stage.changes += 1
         self.holdings.drop_all()
 
     def alive(self, seconds: float) -> None:

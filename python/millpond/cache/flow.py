@@ -17,9 +17,12 @@ from millpond import _engine
 from millpond.cache.batch import brings_nothing, is_batched
 from millpond.cache.leases import FREE
 from millpond.cache.looks import Look, Looks
+from millpond.cache.past import instead, youngest
 from millpond.cache.stage import Budget
-from millpond.cache.steps import Raised, adrive, drive
-from millpond.cache.turn import LANDED
+from millpond.cache.steps import LISTEN, Raised, adrive, drive
+from millpond.cache.turn import LANDED, TAKEN
+from millpond.cache.writes import Writes
+from millpond.errors import WaitTimeoutError
 from millpond.io.codecs import Unencodable
 from millpond.io.deadline import Deadline
 from millpond.tiers.base import Entry
@@ -43,19 +46,30 @@ _log = logging.getLogger("millpond.tiers")
 
 REFRESH: Final = 1  # the bits of a load's mode, as in function_object.hpp
 NO_STORE: Final = 2
+ANEW: Final = 4
+BEHIND: Final = 8
 FROM_FUNCTION: Final = 0
 FROM_NOBODY: Final = 255
 _NO_LIMIT: Final = -1
+_AT_ONCE: Final = 0.001  # seconds that nothing stays in the place of what was there
 _ROUNDS: Final = 3  # that a call waits for another's value, where each is old when it comes
 
 
 class Item(NamedTuple):
-    """A value to be stored: None lives as long as each tier keeps it."""
+    """A value to be stored, which is kept `stale` seconds past its life.
+
+    A life of None is as long as each tier keeps it.
+    """
 
     key: str
     value: Any
     life: float | None
     cost: float
+    stale: float = 0.0
+
+
+def _nobody(_error: BaseException) -> None:
+    pass
 
 
 @final
@@ -74,6 +88,7 @@ class Flow:
             tags, cost).
         lock: whether processes make one load between them, where a tier has leases.
         patience: seconds that a thread waits for the load of another process; None: no limit.
+        hidden: told what the function raised where a value past its life is served instead.
     """
 
     __slots__ = (
@@ -81,6 +96,7 @@ class Flow:
         "budget",
         "codec",
         "function",
+        "hidden",
         "listening",
         "lock",
         "looks",
@@ -91,6 +107,7 @@ class Flow:
         "rules",
         "stages",
         "unencodable",
+        "writes",
     )
 
     def __init__(
@@ -106,29 +123,52 @@ class Flow:
         mapping: bool = False,
         lock: bool = True,
         patience: float | None = None,
+        hidden: Callable[[BaseException], object] = _nobody,
     ) -> None:
         self.name = name
         self.function = function
         self.stages = tuple(stages)
         self.monitors = tuple([stage.monitor for stage in stages])
-        self.looks = Looks(self.stages, codec, name)
+        self.looks = Looks(self.stages, codec, name, rules)
         self.codec = codec
         self.rules = rules
         self.budget = budget
         self.listening = listening
+        self.writes = Writes() if listening is None else listening.writes
         self.mapping = mapping
         self.lock = lock
         self.patience = patience
+        self.hidden = hidden
         self.unencodable = 0
         self._warned = False
 
     def load(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a call, as the engine's `Loaded`."""
-        return drive(self._one(call, mode, args, kwargs))
+        if self.listening is not None and not self.listening.on:
+            drive(self.listen())
+        cap = self.cap()
+        found = drive(self._one(call, mode, args, kwargs))
+        if cap is not None and type(found) is _engine.Loaded:
+            found.shorten(cap)
+        return found
 
     async def aload(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
         """The same for an async function."""
-        return await adrive(self._one(call, mode, args, kwargs))
+        if self.listening is not None and not self.listening.on:
+            await adrive(self.listen())
+        cap = self.cap()
+        found = await adrive(self._one(call, mode, args, kwargs))
+        if cap is not None and type(found) is _engine.Loaded:
+            found.shorten(cap)
+        return found
+
+    def cap(self) -> float | None:
+        """Seconds that memory may keep what is loaded from now on, as others are heard now.
+
+        What they changed before they were heard is never told. So it holds for a load to its end,
+        also if they are heard by then.
+        """
+        return _engine.memory_life(None, None, self.monitors)
 
     def first(self) -> _engine.FirstLook | None:
         """The first look of each call, which the engine makes."""
@@ -150,24 +190,26 @@ class Flow:
 
     # ---- One call
 
-    def _one(self, call: Call, mode: int, args: Any, kwargs: Any) -> Steps:
+    def listen(self) -> Steps:
+        """Hears of what others do from now on, which comes before anything is kept."""
         if self.listening is not None and not self.listening.on:
-            self.listening.begin()
+            yield None, LISTEN, (self.listening,)
+
+    def _one(self, call: Call, mode: int, args: Any, kwargs: Any) -> Steps:
         if self.mapping and is_batched(args[1]):
             return (yield None, self.function, (args, kwargs))  # The batch asks the tiers.
         key, tags, *known = call
         first: First | None = known[0] if known else None
         names = [*self.name.generations, *tags]
         budget = Budget(self.budget if first is None else self.budget - first[2])
-        store = not mode & NO_STORE
+        store, anew = not mode & NO_STORE, bool(mode & ANEW)
         looks: list[Look] = []
         for stage in self.stages:
             if mode & REFRESH:
                 look = yield from self.looks.stamps(stage, names, budget)
             else:
-                life = self.rules.memory_ttl
                 found, look = yield from self.looks.look(
-                    stage, [key], names, budget, life, store, first
+                    stage, [key], names, budget, first, store=store, anew=anew
                 )
                 first = None
                 if found:
@@ -177,8 +219,14 @@ class Flow:
             if look is not None:
                 looks.append(look)
         held = FREE
-        if looks and self.lock and not mode and not (self.mapping and brings_nothing(args[1])):
-            found, at, held = yield from self._turn(key, names, looks, budget)
+        locks = looks and self.lock and not mode & (REFRESH | NO_STORE)
+        if locks and not (self.mapping and brings_nothing(args[1])):
+            try:
+                found, at, held = yield from self._turn(key, names, looks, budget, mode)
+            except WaitTimeoutError as error:
+                return (
+                    yield from instead(self, Raised(error), key, names, looks, budget, store, anew)
+                )
             if found:
                 yield from self._fill_up(looks[:at], found, budget)
                 return found[key]
@@ -186,7 +234,9 @@ class Flow:
         try:
             value = yield None, self.function, (args, kwargs)
             held.ended(type(value) is Raised)
-            if type(value) is Raised or type(value) is _engine.Loaded:
+            if type(value) is Raised:
+                return (yield from instead(self, value, key, names, looks, budget, store, anew))
+            if type(value) is _engine.Loaded:
                 return value
             if value is _engine.LEFT_OUT:
                 return _engine.Loaded(value, 0, False, FROM_NOBODY, 0.0)
@@ -199,26 +249,38 @@ class Flow:
             held.end()
 
     def _turn(
-        self, key: str, names: list[str], looks: list[Look], budget: Budget
+        self, key: str, names: list[str], looks: list[Look], budget: Budget, mode: int
     ) -> Generator[Any, Any, tuple[dict[str, _engine.Loaded], int, Held]]:
         """Takes the lease of a key, or waits for the process that has it.
 
         Returns:
             what that has brought, by key; which of the looks found it; and the lease under which
-            this call is to load.
+            this call is to load. A value past its life that may be served is that, where another
+            process loads: no caller waits for it, and what fails there is tried again later.
         """
         at = next((i for i, look in enumerate(looks) if look.stage.keeper is not None), -1)
         keeper = looks[at].stage.keeper if at >= 0 else None
         turn = None if keeper is None else keeper.turn(key, self.patience)
         if turn is None:
             return {}, at, FREE
+        past = youngest(looks, key)
+        one = None if past is None else past.past[key]
+        served = one if one is not None and -one.fresh < self.rules.stale_while else None
+        behind = bool(mode & BEHIND)
         try:
             for _ in range(_ROUNDS):
-                held = yield from turn.take(looks[at].seen, budget)
+                waits = served is None or behind
+                held = yield from turn.take(looks[at].seen, budget, waits=waits)
+                if served is not None and held is TAKEN:
+                    return {key: served}, 0, FREE
+                if served is not None and held is None and behind:
+                    left = _engine.Loaded(served.value, 0, False, FROM_NOBODY, 0.0)
+                    return {key: left}, 0, FREE
                 if held is not LANDED:
                     return {}, at, held or FREE
-                stage, life = looks[at].stage, self.rules.memory_ttl
-                found, look = yield from self.looks.look(stage, [key], names, budget, life, True)
+                found, look = yield from self.looks.look(
+                    looks[at].stage, [key], names, budget, anew=True
+                )
                 if found:
                     turn.landed()
                     return found, at, FREE
@@ -243,7 +305,7 @@ class Flow:
         store = not mode & NO_STORE and rules.keeps(value)
         life, cost = rules.life(value), rules.dollars(value)
         if store:
-            items = [Item(key, value, life, cost)]
+            items = [Item(key, value, life, cost, rules.stale)]
             yield from self.fill(looks, items, budget, write=bool(mode & REFRESH), held=held)
         return self.loaded(value, life, cost, rules, store)
 
@@ -260,14 +322,28 @@ class Flow:
 
         A dict of `Loaded` by key; those that nobody has are left out.
         """
+        yield from self.listen()
+        cap = self.cap()
+        found = yield from self._many(calls, tags, rules, loader)
+        if cap is not None and type(found) is not Raised:
+            for one in found.values():
+                one.shorten(cap)
+        return found
+
+    def _many(
+        self,
+        calls: dict[str, Any],
+        tags: Sequence[str],
+        rules: Rules,
+        loader: Callable[[list[Any]], Any] | None,
+    ) -> Steps:
         budget = Budget(self.budget)
         names = [*self.name.generations, *tags]
         looks: list[Look] = []
         brought: dict[Any, Any] = {}
         absent = dict(calls)
         for stage in self.stages:
-            keys, life = list(absent), rules.memory_ttl
-            found, look = yield from self.looks.look(stage, keys, names, budget, life, True)
+            found, look = yield from self.looks.look(stage, list(absent), names, budget)
             yield from self._fill_up(looks, found, budget)
             for key, one in found.items():
                 brought[absent.pop(key)] = one
@@ -286,7 +362,7 @@ class Flow:
                 value = values[wanted]
                 life, store = rules.life(value), rules.keeps(value)
                 if store:
-                    items.append(Item(key, value, life, 0.0))
+                    items.append(Item(key, value, life, 0.0, rules.stale))
                 brought[wanted] = self.loaded(value, life, 0.0, rules, store)
         yield from self.fill(looks, items, budget)
         return brought
@@ -299,13 +375,14 @@ class Flow:
         """Brings what a slower stage had to the faster ones, where they can vouch for it.
 
         A value with generations that its call does not know is left to the slower stage: the
-        faster ones were not asked for the stamps of these.
+        faster ones were not asked for the stamps of these. So is one that is past its life, which
+        is about to be loaded anew.
         """
         if looks:
             items = [
-                Item(key, one.value, one.left, one.cost)
+                Item(key, one.value, one.fresh, one.cost, one.stale)
                 for key, one in found.items()
-                if not one.tags
+                if not one.tags and not one.past
             ]
             yield from self.fill(looks, items, budget)
 
@@ -329,6 +406,10 @@ class Flow:
             fence = held.fence if look.stage is held.stage else 0
             made = [self._entry(look, item, fence) for item in items]
             entries = [entry for entry in made if entry is not None]
+            if write:
+                # What cannot be stored takes the old away, which would be served as current.
+                left = [item for item, one in zip(items, made, strict=True) if one is None]
+                entries += [Entry(item.key, b"", _AT_ONCE) for item in left]
             if not entries:
                 continue
             if write:
@@ -344,9 +425,10 @@ class Flow:
 
     def _entry(self, look: Look, item: Item, fence: int) -> Entry | None:
         tier = look.stage.tier
-        ttl = look.stage.default_ttl if item.life is None else min(item.life, tier.max_ttl)
-        if ttl <= 0:
+        life = look.stage.default_ttl if item.life is None else item.life
+        if life <= 0:
             return None
+        ttl = min(life + item.stale, tier.max_ttl)
         now = tier.now()
         try:
             data = self.codec.encode(
@@ -354,6 +436,7 @@ class Flow:
                 key=item.key,
                 stored_us=now,
                 expires_us=now + int(ttl * 1e6),
+                fresh_us=now + int(life * 1e6) if life < ttl else 0,
                 stamps=look.stamps,
                 cost=item.cost,
             )
@@ -366,11 +449,14 @@ class Flow:
         self, value: Any, life: float | None, cost: float, rules: Rules, store: bool
     ) -> _engine.Loaded:
         """What the function returned, with what memory has to know of it."""
-        kept = _engine.memory_life(life, rules.memory_ttl, self.monitors)
-        ttl = _NO_LIMIT if kept is None else int(kept * 1e9)
-        # What a tier that is not heard cuts short must not be served any longer.
-        full = kept == _engine.memory_life(life, rules.memory_ttl, ())
-        stale = int(rules.stale * 1e9) if full else 0
+        full = _engine.memory_life(life, rules.memory_ttl, ())
+        fresh = _engine.memory_life(full, None, self.monitors)
+        ttl = _NO_LIMIT if fresh is None else int(fresh * 1e9)
+        stale = 0
+        if full is not None and fresh is not None:
+            # What a tier that is not heard cuts short must not be served any longer.
+            kept = _engine.memory_life(full + rules.stale, None, self.monitors)
+            stale = 0 if kept is None else int((kept - fresh) * 1e9)
         return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost, (), stale)
 
     def _cannot(self, value: Any, error: Unencodable) -> None:

@@ -1,6 +1,7 @@
 """Values past their life: loading them in another thread, and saying when that fails.
 
-The engine decides who loads and who is served meanwhile (function_fresh.cpp). A load that nobody
+The engine decides who loads and who is served meanwhile (function_fresh.cpp), and the flow what of
+that tiers have (flow.py). A load that nobody
 waits for has nobody to raise at, so what it raises is logged.
 """
 
@@ -11,7 +12,7 @@ import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from millpond.cache import options
 from millpond.errors import ConfigurationError, OptionTypeError
@@ -118,6 +119,18 @@ async def guarded(
         if instead is None:
             raise
         return instead
+
+
+def reporter(function: Function) -> Callable[[BaseException], None]:
+    """`report` for what must not keep the function alive."""
+    known = ref(function)
+
+    def report_of_it(error: BaseException) -> None:
+        there = known()
+        if there is not None:
+            report(there, error)
+
+    return report_of_it
 
 
 def report(function: Function, error: BaseException) -> None:

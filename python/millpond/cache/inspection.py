@@ -32,13 +32,16 @@ class View(NamedTuple):
     Attributes:
         tier: where.
         ttl: seconds it has left to live; None for no limit.
+        fresh: of these, the seconds until its value is past its life and is kept only for
+            `stale_while_revalidate` or `stale_if_error`; below 0 once it is; None for no limit.
         size: bytes it takes there.
         codec: how its value was encoded; None in memory.
         compressed, encrypted: whether it is.
         stored: when it was stored, seconds since 1970 by the tier's clock; None in memory.
         cost: dollars that it cost.
         stamps: the generations it carries; by name, whether each is still the present one.
-        state: "live", "stale" (a generation has changed) or "unreadable" and why.
+        state: "live", "past" (its life, but kept), "stale" (a generation has changed) or
+            "unreadable" and why.
     """
 
     tier: str
@@ -51,6 +54,7 @@ class View(NamedTuple):
     cost: float = 0.0
     stamps: Mapping[str, bool] = {}
     state: str = "live"
+    fresh: float | None = None
 
 
 def views(key: str, stages: Sequence[Stage], holdings: Holdings) -> list[View]:
@@ -64,8 +68,8 @@ def views(key: str, stages: Sequence[Stage], holdings: Holdings) -> list[View]:
     for cache in holdings.caches():
         held = cache._held_under(tag)
         if held is not None:
-            weight, left = held
-            found.append(View("memory", left, weight))
+            weight, left, fresh = held
+            found.append(View("memory", left, weight, state=_life(fresh), fresh=fresh))
     return found + [view for stage in stages if (view := _view(key, stage.tier)) is not None]
 
 
@@ -79,7 +83,9 @@ def _view(key: str, tier: Tier) -> View | None:
         return View(tier.name, held.ttl, len(held.data), state=f"unreadable: {error.kind}")
     wanted = [name for name, _ in head.stamps]
     present = tier.fetch([], wanted, Deadline.after(_STEP_SECONDS)).stamps
-    fresh = {name: now == at for (name, at), now in zip(head.stamps, present, strict=True)}
+    same = {name: now == at for (name, at), now in zip(head.stamps, present, strict=True)}
+    end = head.fresh_us or head.expires_us
+    fresh = (end - tier.now()) / 1e6 if end else None
     return View(
         tier.name,
         held.ttl,
@@ -89,9 +95,14 @@ def _view(key: str, tier: Tier) -> View | None:
         head.encrypted,
         head.stored_us / 1e6,
         head.cost,
+        same,
+        _life(fresh) if all(same.values()) else "stale",
         fresh,
-        "live" if all(fresh.values()) else "stale",
     )
+
+
+def _life(fresh: float | None) -> str:
+    return "live" if fresh is None or fresh > 0 else "past"
 
 
 def scan(prefix: str, stages: Sequence[Stage]) -> Iterator[str]:

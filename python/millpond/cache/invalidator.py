@@ -11,11 +11,13 @@ from millpond.cache.patterns import Pattern, pattern_of
 from millpond.cache.shared import flow_of
 from millpond.cache.stage import Budget
 from millpond.cache.steps import Raised
-from millpond.errors import OptionTypeError
+from millpond.cache.unconfirmed import Confirm
+from millpond.errors import OptionTypeError, bad_option, bad_option_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from millpond.cache._types import Duration
     from millpond.cache.coherence import Holdings
     from millpond.cache.invalidation import Outcome
     from millpond.cache.registry import Registry
@@ -56,52 +58,73 @@ class Invalidator:
         self._wiring = wiring
         self._cache = cache
 
-    def steps(self, given: dict[str, Any], find: Callable[..., Any]) -> Steps:
+    def steps(
+        self, given: dict[str, Any], confirm: tuple[int, Duration], find: Callable[..., Any]
+    ) -> Steps:
         """The steps of an invalidation.
 
         Args:
             given: what `Engine.invalidate` was given.
+            confirm: how many replicas have to have it, and how long they may take.
             find: `inspection.prefixes`, or `aprefixes` in an event loop.
         """
         ways = [way for way in _WAYS if given[way] is not None]
         if len(ways) != 1:
             raise OptionTypeError(f"invalidate: give exactly one of {'=, '.join(_WAYS)}=")
         [way] = ways
+        asked = self._confirm(*confirm)
         if way == "tags":
-            return self._tags(given[way])
+            return self._tags(given[way], asked)
         if way == "function":
-            return self._function(given[way])
+            return self._function(given[way], asked)
         if way == "namespace":
-            return self._namespace(str(given[way]))
-        return self._pattern(pattern_of(way, given[way]), find)
+            return self._namespace(str(given[way]), asked)
+        return self._pattern(pattern_of(way, given[way]), find, asked)
 
-    def _tags(self, given: Any) -> Steps:
+    def _confirm(self, replicas: Any, within: Duration) -> Confirm:
+        allowed = "a whole number >= 0 of replicas"
+        if isinstance(replicas, bool) or not isinstance(replicas, int):
+            raise bad_option_type("confirm", replicas, allowed)
+        if not 0 <= replicas < 2**31:
+            raise bad_option("confirm", replicas, allowed)
+        nanos = options.life(within, "confirm_timeout")
+        if nanos == options.NO_LIMIT:
+            raise bad_option("confirm_timeout", within, "a time; nobody waits for ever")
+        if replicas and not any(stage.unconfirmed is not None for stage in self._stages):
+            have = ", ".join(stage.tier.name for stage in self._stages) or "none but memory"
+            raise bad_option(
+                "confirm", replicas, f"0, for no tier has replicas that say it: {have}"
+            )
+        return Confirm(replicas, nanos / 1e9)
+
+    def _tags(self, given: Any, confirm: Confirm) -> Steps:
         texts = options.tags(given)
         every = (texts,) if isinstance(texts, str) else texts
 
         def here() -> int:
             return sum(cache.invalidate(tags=every) for cache in self._memories())
 
-        return spread(self._stages, "bump", names.tags(every), here)
+        return spread(self._stages, "bump", names.tags(every), here, confirm)
 
-    def _function(self, function: Any) -> Steps:
+    def _function(self, function: Any, confirm: Confirm) -> Steps:
         if not isinstance(function, _engine.Function):
             raise OptionTypeError(f"function={function!r}: give a function behind with_cache")
         flow = flow_of(function)
         stages: Sequence[Stage] = () if flow is None else flow.stages
         generations = [] if flow is None else [flow.name.generations[1]]
-        return spread(stages, "bump", generations, lambda: _dropped([function]))
+        return spread(stages, "bump", generations, lambda: _dropped([function]), confirm)
 
-    def _namespace(self, namespace: str) -> Steps:
+    def _namespace(self, namespace: str, confirm: Confirm) -> Steps:
         wanted = _engine.generation_name("n", namespace)
         return spread(
             self._stages,
             "bump",
             [wanted],
             lambda: _dropped(self._holdings.functions(wanted)),
+            confirm,
         )
 
-    def _pattern(self, pattern: Pattern, find: Callable[..., Any]) -> Steps:
+    def _pattern(self, pattern: Pattern, find: Callable[..., Any], confirm: Confirm) -> Steps:
         """Functions and caches by their names: those that this process has, and those of others.
 
         The names of others are looked for in the tiers before anything is told. Who comes with a
@@ -129,7 +152,7 @@ class Invalidator:
             functions = {*self._registry.functions, *self._holdings.functions()}
             return _dropped([one for one in functions if pattern.matches(self._prefix(one))])
 
-        outcome: Outcome = yield from spread(self._stages, "bump", generations, here)
+        outcome: Outcome = yield from spread(self._stages, "bump", generations, here, confirm)
         for stage in self._stages:
             if stage not in heard:
                 outcome.tiers[stage.tier.name] = "failed"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, final
 from millpond.cache.stage import Budget
 from millpond.cache.turn import Turn
 from millpond.io import forks
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,7 @@ class Keeper:
     def __init__(self, stage: Stage, tier: Leases, *, seconds: float = 2.0) -> None:
         self.stage = stage
         self.seconds = seconds
+        self.ends_kept = tier.ends_kept
         self.told = False
         self._count: dict[str, int] = dict.fromkeys(_COUNTS, 0)
         self.forked()
@@ -180,8 +182,8 @@ class Keeper:
 
     def _awake(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="millpond-leases", daemon=True)
-            self._thread.start()
+            # Without it the leases run out by themselves.
+            self._thread = begin("millpond-leases", self._run)
 
     def _run(self) -> None:
         busy = monotonic()

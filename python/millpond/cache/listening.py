@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from millpond.cache.coherence import Coherence, Holdings
+    from millpond.cache.prober import Prober
 
 
 @final
@@ -20,18 +21,32 @@ class Listening:
     Args:
         coherence: what listens, one for each tier that tells.
         holdings: what is to be kept up to date.
+        prober: asks the tiers that are out already.
 
     Attributes:
-        on: whether it has begun. Off after `end`, and in the child of a fork, whose parent's feeds
-            tell it nothing.
+        writes: values that are on their way into tiers and memory.
+        on: whether it has begun. Off after `end`, in the child of a fork, whose parent's feeds
+            tell it nothing, and where the process could have no thread for a part of it.
     """
 
-    __slots__ = ("__weakref__", "_coherence", "_holdings", "_lock", "on")
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_coherence",
+        "_holdings",
+        "_lock",
+        "_prober",
+        "on",
+        "writes",
+    )
 
-    def __init__(self, coherence: Sequence[Coherence], holdings: Holdings) -> None:
+    def __init__(self, coherence: Sequence[Coherence], holdings: Holdings, prober: Prober) -> None:
         self._coherence = tuple(coherence)
         self._holdings = holdings
+        self._prober = prober
+        self.writes = holdings.writes
         self.on = False
+        self._begun = False
         self._lock = threading.RLock()
         forks.tell(self)
 
@@ -39,15 +54,29 @@ class Listening:
         """Hear of what others do, now that there is something to keep up to date."""
         with self._lock:
             if not self.on:
-                for coherence in self._coherence:
-                    coherence.begin()
-                self.on = True
+                self._begun = True
+                begun = [coherence.begin() for coherence in self._coherence]
+                self.on = self._prober.resume() and all(begun)
+
+    def probe(self) -> None:
+        """A tier is out. Where nobody can be had to ask whether it is back, the next call sees."""
+        if not self._prober.start():
+            self.on = False
+
+    async def abegin(self) -> None:
+        """The same for an event loop, which a file that is opened, or made, would hold up."""
+        import asyncio
+
+        try:
+            await asyncio.to_thread(self.begin)
+        except RuntimeError:  # There is no thread to be had.
+            self.begin()
 
     def end(self) -> None:
         """Hear of it no more, and forget what would have to be kept up to date."""
         with self._lock:
-            if self.on:
-                self.on = False
+            if self._begun:
+                self.on = self._begun = False
                 for coherence in self._coherence:
                     coherence.end()
                 self._holdings.drop_all()

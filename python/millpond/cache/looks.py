@@ -10,29 +10,33 @@ from millpond.cache.marks import Marks
 from millpond.cache.turn import SEEN
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from millpond.cache.names import Name
+    from millpond.cache.rules import Rules
     from millpond.cache.stage import Budget, Stage
     from millpond.cache.steps import Steps
     from millpond.io.codecs import Codec
     from millpond.tiers.base import Fetched
 
     # What the engine's first look has found: what the tier gave, None if nothing; how the entry
-    # begins that is of no use, None if it was not read; the seconds that it took.
-    First = tuple[Fetched | None, bytes | None, float]
+    # begins that is of no use, None if it was not read; the seconds that it took; a value past its
+    # life, which is of use only if the load fails.
+    First = tuple[Fetched | None, bytes | None, float, _engine.Loaded | None]
 
 
 class Look(NamedTuple):
     """What a stage said on the way down, which a fill on the way up must carry.
 
-    `seen` is how the entry begins that was found but is of no use.
+    `seen` is how the entry begins that was found but is of no use. `past` has, by key, the values
+    past their life that are served if the load fails.
     """
 
     stage: Stage
     guards: dict[str, int]  # by key
     stamps: list[tuple[str, int]]
     seen: bytes = b""
+    past: Mapping[str, _engine.Loaded] = {}
 
 
 @final
@@ -43,19 +47,28 @@ class Looks:
         stages: the tiers.
         codec: between values and bytes.
         name: of the function or cache.
+        rules: of it.
     """
 
-    __slots__ = ("_marks", "readers")
+    __slots__ = ("_marks", "_ttl", "readers")
 
-    def __init__(self, stages: Sequence[Stage], codec: Codec, name: Name) -> None:
+    def __init__(self, stages: Sequence[Stage], codec: Codec, name: Name, rules: Rules) -> None:
         monitors = tuple([stage.monitor for stage in stages])
         self.readers = {
             stage: _engine.EntryReader(
-                stage.monitor, stage.source, stage.tier.now, monitors, codec.terms, codec.opened
+                stage.monitor,
+                stage.source,
+                stage.tier.now,
+                monitors,
+                codec.terms,
+                codec.opened,
+                rules.stale_while,
+                rules.stale_if,
             )
             for stage in stages
         }
         self._marks = Marks(name.prefix)
+        self._ttl = rules.memory_ttl
 
     def stamps(self, stage: Stage, names: list[str], budget: Budget) -> Steps:
         """The look of a stage that is not to be read; None if it did not answer."""
@@ -71,9 +84,10 @@ class Looks:
         keys: list[str],
         names: list[str],
         budget: Budget,
-        life: float | None,
-        store: bool,
         first: First | None = None,
+        *,
+        store: bool = True,
+        anew: bool = False,
     ) -> Steps:
         """(what the stage has by key, the look for filling it with the rest or None).
 
@@ -82,9 +96,9 @@ class Looks:
             keys: of the entries.
             names: the generations of the call, of the namespace and the function to begin with.
             budget: of the call.
-            life: seconds that memory may keep what is found; None: no limit.
-            store: whether it keeps it at all.
             first: what the engine has found already.
+            store: whether memory keeps what is found.
+            anew: whether what is past its life is about to be loaded anew.
         """
         fetched, seen = first[:2] if first else (None, None)
         if first is None:
@@ -94,8 +108,13 @@ class Looks:
         if fetched is None:
             return {}, None
         found: dict[str, _engine.Loaded] = {}
+        past: dict[str, _engine.Loaded] = {}
         if seen is None:
-            found, seen = yield from self._read(stage, keys, names, fetched, budget, life, store)
+            found, seen, past = yield from self._read(
+                stage, keys, names, fetched, budget, store=store, anew=anew
+            )
+        elif first is not None and first[3] is not None:
+            past = {keys[0]: first[3]}
         if len(found) == len(keys):
             return found, None
         _, guards, stamps = fetched
@@ -108,7 +127,7 @@ class Looks:
                 return found, None
             known |= zip(missing, made, strict=True)
         pairs = [(name, at) for name in names if (at := known[name]) is not None]
-        return found, Look(stage, dict(zip(keys, guards, strict=True)), pairs, seen[:SEEN])
+        return found, Look(stage, dict(zip(keys, guards, strict=True)), pairs, seen[:SEEN], past)
 
     def _read(
         self,
@@ -117,14 +136,16 @@ class Looks:
         names: list[str],
         fetched: Fetched,
         budget: Budget,
-        life: float | None,
+        *,
         store: bool,
-    ) -> Generator[Any, Any, tuple[dict[str, _engine.Loaded], bytes]]:
-        """What is good of what a stage gave, and an entry that is not, or b""."""
+        anew: bool,
+    ) -> Generator[Any, Any, tuple[dict[str, _engine.Loaded], bytes, dict[str, _engine.Loaded]]]:
+        """What is good of what a stage gave; an entry that is not, or b""; what is past."""
         read = self.readers[stage].read
         data, _, stamps = fetched
         present = (names, stamps)
-        found, seen, later, unknown = read(keys, data, present, None, life, store)
+        how = (self._ttl, store, anew)
+        found, seen, later, unknown, past = read(keys, data, present, None, *how)
         if later:
             # Tags that only the values know: a second trip.
             others = [*dict.fromkeys(unknown)]
@@ -132,7 +153,8 @@ class Looks:
             if more is not None:
                 had = dict(zip(keys, data, strict=True))
                 entries = [had[key] for key in later]
-                also = read(later, entries, present, (others, more.stamps), life, store)
+                also = read(later, entries, present, (others, more.stamps), *how)
                 found |= also[0]
                 seen = also[1] or seen
-        return found, seen
+                past |= also[4]
+        return found, seen, past

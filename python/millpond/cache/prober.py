@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,8 @@ _SECONDS: Final = 0.25  # that a probe may take
 
 @final
 class Prober:
-    """Probes the tiers that are out, and ends when none is.
+    """Probes the tiers that are out, asks replicas for what is unconfirmed, and ends when there is
+    neither.
 
     Args:
         stages: the tiers.
@@ -42,15 +44,25 @@ class Prober:
         self._thread: threading.Thread | None = None
         self._stop = False
 
-    def start(self) -> None:
-        """Begin, unless it has begun already. Called whenever a tier is found to be out."""
+    def start(self) -> bool:
+        """Begin, unless it has begun already. Called whenever a tier is found to be out.
+
+        False where the process may have no more threads: try it again.
+        """
         with self._lock:
             self._stop = False
             self._wake.set()
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="millpond-prober")
-                self._thread.daemon = True
-                self._thread.start()
+                self._thread = begin("millpond-prober", self._run)
+            return self._thread is not None
+
+    def resume(self) -> bool:
+        """Begin if there is something to do already: as in the child of a fork, whose parent's
+        thread probes for the parent alone, and in an Engine that is used again after its close."""
+        out = any(stage.monitor.probe_in() is not None for stage in self._stages)
+        if out or any(stage.unconfirmed for stage in self._stages):
+            return self.start()
+        return True
 
     def close(self) -> None:
         """End it."""
@@ -65,7 +77,11 @@ class Prober:
         while not self._stop:
             self._wake.clear()
             due = [stage.monitor.probe_in() for stage in self._stages]
-            waits = [seconds for seconds in due if seconds is not None]
+            unsure = [(one, one.unconfirmed) for one in self._stages if one.unconfirmed is not None]
+            asks = [(stage, these, these.due_in()) for stage, these in unsure]
+            waits = [
+                seconds for seconds in (*due, *(ask[2] for ask in asks)) if seconds is not None
+            ]
             if not waits:
                 with self._lock:
                     if not self._wake.is_set():
@@ -78,6 +94,9 @@ class Prober:
             for stage, seconds in zip(self._stages, due, strict=True):
                 if seconds == 0.0 and not self._stop:
                     self._probe(stage)
+            for stage, unconfirmed, seconds in asks:
+                if seconds == 0.0 and not self._stop:
+                    unconfirmed.attempt(stage)
 
     def _probe(self, stage: Stage) -> None:
         probe = stage.monitor.begin_probe()

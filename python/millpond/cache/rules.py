@@ -24,10 +24,20 @@ class Rules:
         cache_none: whether None is stored.
         condition: condition(value) -> whether it is stored.
         cost: dollars, or cost(value) -> dollars.
-        stale: seconds that memory keeps it past its life.
+        stale_while: seconds past its life that it is served while it is loaded anew.
+        stale_if: seconds past its life that it is served if its load fails.
     """
 
-    __slots__ = ("cache_none", "condition", "cost", "memory_ttl", "negative_ttl", "stale", "ttl")
+    __slots__ = (
+        "cache_none",
+        "condition",
+        "cost",
+        "memory_ttl",
+        "negative_ttl",
+        "stale_if",
+        "stale_while",
+        "ttl",
+    )
 
     def __init__(
         self,
@@ -38,7 +48,8 @@ class Rules:
         cache_none: bool = True,
         condition: Callable[[Any], object] | None = None,
         cost: float | Callable[[Any], float] = 0.0,
-        stale: float = 0.0,
+        stale_while: float = 0.0,
+        stale_if: float = 0.0,
     ) -> None:
         self.ttl = ttl
         self.memory_ttl = memory_ttl
@@ -46,7 +57,13 @@ class Rules:
         self.cache_none = cache_none
         self.condition = condition
         self.cost = cost
-        self.stale = stale
+        self.stale_while = stale_while
+        self.stale_if = stale_if
+
+    @property
+    def stale(self) -> float:
+        """Seconds past its life that a value is kept."""
+        return max(self.stale_while, self.stale_if)
 
     def keeps(self, value: Any) -> bool:
         """Whether a value is stored. What the condition raises means no, and is reported."""

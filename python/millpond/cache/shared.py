@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from millpond import _engine
 from millpond.cache.flow import REFRESH, Flow
 from millpond.cache.invalidation import spread
 from millpond.cache.looks import Look
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def flow_of(function: Function) -> Flow | None:
     """The flow of a function; None while it has no tiers."""
     load = function._flow()
+    # A bound method, which the stub calls a callable.
     return None if load is None else load.__self__  # type: ignore[attr-defined]
 
 
@@ -79,15 +81,24 @@ async def aset_value(function: Function, value: object, /, *args: Any, **kwargs:
 
 def _writing(function: Function, value: object, args: Any, kwargs: Any) -> Steps:
     flow = flow_of(function)
-    if flow is not None:
-        key, tags = function._shared_call(*args, **kwargs)
-        budget = Budget(flow.budget)
+    if flow is None:
+        function._set_here(value, None, *args, **kwargs)
+        return
+    key, tags = function._shared_call(*args, **kwargs)
+    names = [*flow.name.generations, *tags]
+    budget = Budget(flow.budget)
+    yield from flow.listen()
+    cap = flow.cap()
+    with flow.writes.setting([key], names) as write:
         looks: list[Look] = []
         for stage in flow.stages:
-            look = yield from flow.looks.stamps(stage, [*flow.name.generations, *tags], budget)
+            look = yield from flow.looks.stamps(stage, names, budget)
             if look is not None:
                 looks.append(look)
             else:
                 stage.owe("delete", [key])
         yield from flow.keep(key, value, flow.rules, REFRESH, looks, budget)
-    function._set_here(value, *args, **kwargs)
+        most = _engine.memory_life(cap, None, flow.monitors)
+        function._set_here(value, most, *args, **kwargs)
+        if not write.keeps(key):
+            function._invalidate_here(*args, **kwargs)

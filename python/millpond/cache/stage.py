@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from millpond.cache.leases import Keeper
+    from millpond.cache.unconfirmed import Unconfirmed
     from millpond.tiers.base import Tier
 
 _log = logging.getLogger("millpond.tiers")
@@ -29,6 +30,10 @@ _COUNTED: Final[dict[str, Any]] = {
 }
 # The tier's method, where that is called otherwise.
 _METHODS: Final[dict[str, Any]] = {"mark": "store"}
+# What is given all of its budget: it waits for others than the tier.
+_PATIENT: Final = frozenset(("confirm",))
+# What makes answers of before old.
+_CHANGES: Final = frozenset(("bump", "delete", "write"))
 # Less than this is not worth a round trip.
 _LEAST: Final = 0.0005
 
@@ -57,10 +62,14 @@ class Stage:
         drop: drop(op, what): memory forgets what was told.
         namespaces: the generations that stand for everything.
         keeper: of its leases; None where the tier has none.
-        opened: called when the tier has just been found to be out.
+        unconfirmed: what too few of the tier's replicas have; None where it has none.
+        changes: counts what this process has invalidated there, or heard of.
+        opened: called when the prober is needed: the tier has just been found to be out, or has
+            something to confirm.
     """
 
     __slots__ = (
+        "changes",
         "default_ttl",
         "drop",
         "faster",
@@ -71,6 +80,7 @@ class Stage:
         "opened",
         "source",
         "tier",
+        "unconfirmed",
     )
 
     def __init__(self, tier: Tier, monitor: _engine.TierMonitor, *, default_ttl: float) -> None:
@@ -79,7 +89,9 @@ class Stage:
         self.default_ttl = min(default_ttl, tier.max_ttl)
         self.source = _engine.source_id(tier.name)
         self.journal = _engine.Journal()
+        self.changes = 0
         self.keeper: Keeper | None = None
+        self.unconfirmed: Unconfirmed | None = None
         self.faster: tuple[Stage, ...] = ()
         self.drop: Callable[[str, list[str]], object] = _nothing
         self.namespaces: Callable[[], list[str]] = list
@@ -92,7 +104,7 @@ class Stage:
             return None
         started = monotonic()
         most, left = self.tier.timeout, budget.left
-        deadline = Deadline(started + (min(left, most)))
+        deadline = Deadline(started + (left if op in _PATIENT else min(left, most)))
         try:
             answer = getattr(self.tier, _METHODS.get(op, op))(*args, deadline)
         except Exception as error:
@@ -115,7 +127,7 @@ class Stage:
             return None
         started = monotonic()
         most, left = self.tier.timeout, budget.left
-        deadline = Deadline(started + (min(left, most)))
+        deadline = Deadline(started + (left if op in _PATIENT else min(left, most)))
         try:
             answer = await getattr(self.tier, "a" + _METHODS.get(op, op))(*args, deadline)
         except Exception as error:
@@ -151,6 +163,8 @@ class Stage:
 
     def _ended(self, ticket: int, op: str, args: Any, answer: Any) -> None:
         read = written = 0
+        if op in _CHANGES:
+            self.changes += 1
         if op == "fetch":
             for data in answer.data:
                 if data is not None:
@@ -163,6 +177,8 @@ class Stage:
 
     def failed(self, ticket: int, op: str, error: Exception) -> None:
         """Count an operation that raised, and say what has to be said."""
+        if op in _CHANGES:  # It may have been done all the same.
+            self.changes += 1
         if isinstance(error, LimitError):
             self.monitor.end(ticket)
             return

@@ -1,14 +1,16 @@
 """Carrying out steps: generators that yield requests and are sent what came of them.
 
 A request is (stage, operation, arguments) for a tier, (None, function, (args, kwargs)) for a call
-of the user's, (None, PAUSE, (seconds,)), or (None, WAIT, (turn, seconds)) until the turn is told
-something.
+of the user's, (None, PAUSE, (seconds,)), (None, WAIT, (turn, seconds)) until the turn is told
+something, or (None, LISTEN, (listening,)) to begin hearing of what others do.
 """
 
 from __future__ import annotations
 
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, final
+
+from millpond.cache.gathered import gathering
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 PAUSE: Final = object()
 WAIT: Final = object()
+LISTEN: Final = object()
 
 
 @final
@@ -35,6 +38,7 @@ class Raised:
 
 def drive(steps: Steps) -> Any:
     """Carries out the requests of a flow, one after the other."""
+    together = gathering.get()
     given = result = None
     try:
         while True:
@@ -44,11 +48,16 @@ def drive(steps: Steps) -> Any:
                 result = stop.value
                 break
             if stage is not None:
-                given = stage.ask(args[0], what, *args[1:])
+                if together is None:
+                    given = stage.ask(args[0], what, *args[1:])
+                else:
+                    given = together.ask(stage, what, args)
             elif what is PAUSE:
                 sleep(*args)
             elif what is WAIT:
                 args[0].wait(args[1])
+            elif what is LISTEN:
+                args[0].begin()
             else:
                 try:
                     given = what(*args[0], **args[1])
@@ -62,6 +71,7 @@ def drive(steps: Steps) -> Any:
 
 async def adrive(steps: Steps) -> Any:
     """The same, in an event loop."""
+    together = gathering.get()
     given = result = None
     try:
         while True:
@@ -71,13 +81,18 @@ async def adrive(steps: Steps) -> Any:
                 result = stop.value
                 break
             if stage is not None:
-                given = await stage.aask(args[0], what, *args[1:])
+                if together is None:
+                    given = await stage.aask(args[0], what, *args[1:])
+                else:
+                    given = await together.aask(stage, what, args)
             elif what is PAUSE:
                 import asyncio
 
                 await asyncio.sleep(*args)
             elif what is WAIT:
                 await args[0].await_(args[1])
+            elif what is LISTEN:
+                await args[0].abegin()
             else:
                 try:
                     given = await what(*args[0], **args[1])

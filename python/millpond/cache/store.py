@@ -269,6 +269,7 @@ _engine.own_methods(Cache)  # Calling an inherited one is slower.
 
 def loaders(cache: Cache) -> tuple[_engine.Function, _engine.Function]:
     """The functions behind `get_or_load` of a cache, for threads and for event loops."""
+    # The class is this module's, and its users are not to see them.
     return cache._loader, cache._async_loader  # pyright: ignore[reportPrivateUsage]
 
 

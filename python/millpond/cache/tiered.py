@@ -305,20 +305,26 @@ class TieredCache:
         named = {self._key(key, every)[0]: key for key in values}
         generations = [*self._name.generations, *self._key(None, every)[1]]
         budget = Budget(self._flow.budget)
-        looks: list[Look] = []
-        for stage in self._stages:
-            look = yield from self._flow.looks.stamps(stage, generations, budget)
-            if look is None:
-                stage.owe("delete", [*named])
-            else:
-                looks.append(look)
         items = [
             Item(name, values[key], rules.life(values[key]), 0.0) for name, key in named.items()
         ]
-        yield from self._flow.fill(looks, items, budget, write=True)
-        for name, value, life, _ in items:
-            memory_life = _engine.memory_life(life, rules.memory_ttl, self._flow.monitors)
-            self._memory.set(named[name], value, ttl=memory_life, tags=(*every, name))
+        yield from self._flow.listen()
+        cap = self._flow.cap()
+        with self._flow.writes.setting(named, generations) as write:
+            looks: list[Look] = []
+            for stage in self._stages:
+                look = yield from self._flow.looks.stamps(stage, generations, budget)
+                if look is None:
+                    stage.owe("delete", [*named])
+                else:
+                    looks.append(look)
+            yield from self._flow.fill(looks, items, budget, write=True)
+            for name, value, life, *_ in items:
+                kept = _engine.memory_life(life, rules.memory_ttl, self._flow.monitors)
+                kept = _engine.memory_life(kept, cap, ())
+                self._memory.set(named[name], value, ttl=kept, tags=(*every, name))
+                if not write.keeps(name):
+                    self._memory.delete(named[name])
 
     def _deleting(self, keys: Iterable[Any]) -> Steps:
         wanted = list(keys)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SEEN: Final = 64  # bytes of an entry by which it is told from a later one; the time is among them
 LANDED: Final = object()
+TAKEN: Final = object()
 # Seconds between two questions, while ends are told and while they are not: a share of the time
 # that was waited so far, within bounds. A tier that froze is found out by them alone, so who waits
 # for a short load has to ask soon.
@@ -72,8 +73,10 @@ class Turn:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
 
-    def take(self, seen: bytes, budget: Budget) -> Steps:
+    def take(self, seen: bytes, budget: Budget, *, waits: bool = True) -> Steps:
         """A `Held`; LANDED: there is an entry now; or None: load without a lease.
+
+        Unless it `waits`, TAKEN: another process has the lease.
 
         Raises:
             WaitTimeoutError: another process's load takes longer than `patience`.
@@ -99,8 +102,10 @@ class Turn:
                 return keeper.hold(self.key, self.fence)
             if lease.state == "landed":
                 return LANDED
+            if not waits:
+                return TAKEN
             self._awaited.add(lease.fence)
-            if len(self._awaited) > (2 if keeper.told else 1):
+            if len(self._awaited) > (2 if keeper.told or keeper.ends_kept else 1):
                 # A holder is gone without a word. Where words come, it has died, and its successor
                 # is worth waiting for, once.
                 return self._without("expired")

@@ -6,17 +6,18 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
-from millpond.cache import decorator, inspection, names, options
+from millpond.cache import decorator, freshness, inspection, names, options
 from millpond.cache.flow import Flow
 from millpond.cache.leases import Keeper
 from millpond.cache.rules import Rules
 from millpond.cache.stage import Stage
 from millpond.cache.store import Cache
 from millpond.cache.tiered import TieredCache
+from millpond.cache.unconfirmed import Unconfirmed
 from millpond.errors import ConfigurationError, OptionTypeError
 from millpond.io import forks
 from millpond.io.codecs import Codec
-from millpond.tiers.base import Leases
+from millpond.tiers.base import Leases, Replicated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ def stage_of(tier: Tier) -> Stage:
     stage = Stage(tier, _engine.TierMonitor(tier.name), default_ttl=ttl)
     if isinstance(tier, Leases):
         stage.keeper = Keeper(stage, tier)
+    if isinstance(tier, Replicated):
+        stage.unconfirmed = Unconfirmed()
     return stage
 
 
@@ -95,6 +98,7 @@ class Wiring:
             budget=self._budget,
             listening=self._listening,
             lock=bool(given["lock"]),
+            hidden=freshness.reporter(function),
             # Tasks have timeouts of their own, as in memory.
             patience=None
             if given["asynchronous"]
@@ -250,16 +254,20 @@ def _rules(given: dict[str, Any]) -> Rules:
         cache_none=bool(given["cache_none"]),
         condition=given["condition"],
         cost=given.get("cost") or 0.0,
-        stale=max(
-            _seconds(given.get(name), name) or 0.0
-            for name in ("stale_while_revalidate", "stale_if_error")
-        ),
+        stale_while=_stale(given, "stale_while_revalidate"),
+        stale_if=_stale(given, "stale_if_error"),
     )
 
 
 def _seconds(life: Any, option: str) -> float | None:
     nanos = options.life(life, option)
     return None if nanos == options.NO_LIMIT else nanos / 1e9
+
+
+def _stale(given: dict[str, Any], option: str) -> float:
+    if given.get(option) is None:
+        return 0.0
+    return _seconds(given[option], option) or 0.0
 
 
 def _annotation(function: Any) -> Any:

@@ -15,7 +15,8 @@ Two outcomes are expected rather than errors, so they are no `MillpondError`:
 - `Unreadable`: a miss. `kind` is "foreign", "version", "truncated", "damaged", "oversized",
   "schema" (stored under another annotation or codec), "type" (of a class, a time zone or a library
   that this process does not have), "key" (encrypted or signed with a secret that is not known, for
-  another key of the store, or not at all) or "extra" (compressed, and no zstd is installed).
+  another key of the store, or not at all) or "extra" (compressed in a way that the engine does not
+  read, and no zstd is installed).
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class Codec:
         key: str,
         stored_us: int,
         expires_us: int,
+        fresh_us: int = 0,
         stamps: Sequence[tuple[str, int]] = (),
         cost: float = 0.0,
         load_seconds: float = 0.0,
@@ -131,6 +133,7 @@ class Codec:
             key: the key that it will be stored under; an encrypted or signed entry is bound to it.
             stored_us: now, in microseconds by the clock of the tier.
             expires_us: the end of its life by the same clock; 0 for none.
+            fresh_us: when the value becomes stale, before that end; 0: not as long as it lives.
             stamps: the generation names (32 hexadecimal digits) and stamps that it is stored under.
             cost: dollars that the call cost.
             load_seconds: how long the call took.
@@ -146,8 +149,8 @@ class Codec:
             flags |= _COMPRESSED
             payload = packed
         if self._plain:
-            header = (codec, flags, len(content), self._schema, stored_us, expires_us, cost)
-            return _engine.make_entry(*header, load_seconds, stamps, payload)
+            header = (codec, flags, len(content), self._schema, stored_us, expires_us, fresh_us)
+            return _engine.make_entry(*header, cost, load_seconds, stamps, payload)
         keyring, signer = self._keyring, self._signer
         size = len(payload)
         if signer is not None:
@@ -155,14 +158,14 @@ class Codec:
         if keyring is not None:
             flags |= _ENCRYPTED
             size += keyring.EXTRA
-        header = (codec, flags, len(content), self._schema, stored_us, expires_us, cost)
-        associated = _engine.associated_with(*header, load_seconds, stamps, size)
+        header = (codec, flags, len(content), self._schema, stored_us, expires_us, fresh_us)
+        associated = _engine.associated_with(*header, cost, load_seconds, stamps, size)
         bound = _bound(associated, key)
         if signer is not None:
             payload = signer.sign(payload, bound)
         if keyring is not None:
             payload = keyring.seal(payload, bound)
-        return _engine.make_entry(*header, load_seconds, stamps, payload)
+        return _engine.make_entry(*header, cost, load_seconds, stamps, payload)
 
     def head(self, data: bytes) -> Head:
         """What the envelope of an entry says, verified; the payload is not looked at.
@@ -233,11 +236,9 @@ class Codec:
         if not self._plain:
             payload = self._unlocked(payload, _bound(_engine.associated_of(head), key))
         if head.compressed:
-            if not compression.can_decompress():
-                raise _unreadable("extra")
             content = compression.decompressed(payload, head.content_size)
             if content is None:
-                raise _unreadable("damaged")
+                raise _unreadable("damaged" if compression.can_decompress() else "extra")
             payload = content
         elif len(payload) != head.content_size:
             raise _unreadable("damaged")

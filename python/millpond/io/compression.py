@@ -1,12 +1,15 @@
 """zstd, for entries: the standard library's where there is one, else zstandard's.
 
-Without either nothing is compressed, and a compressed entry cannot be read.
+The engine reads small entries itself, where calling a library would take longer than the reading;
+without a library it reads all, and nothing is compressed.
 """
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
+
+from millpond import _engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +34,7 @@ def compressed(content: bytes) -> bytes | None:
 
 
 def can_decompress() -> bool:
-    """Whether there is a library for it."""
+    """Whether there is a library, which reads also what the engine does not."""
     return _functions() is not None
 
 
@@ -41,7 +44,11 @@ def decompressed(packed: bytes, size: int) -> bytes | None:
     No more than `size` bytes are allocated for it, whatever `packed` claims or holds.
     """
     functions = _found or _functions()
-    return functions[1](packed, size) if functions is not None else None
+    if functions is None or size <= _engine.SMALL_CONTENT:
+        content = _engine.unpack_zstd(packed, size)
+        if content is not None or functions is None:
+            return content
+    return functions[1](packed, size)
 
 
 def _functions() -> tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes | None]] | None:
@@ -55,6 +62,7 @@ def _functions() -> tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes
 def _standard() -> Any:
     """The functions by `compression.zstd`, which CPython has from 3.14 on."""
     try:
+        # Type checkers look for it in the oldest CPython.
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None

@@ -26,6 +26,7 @@ def same(a: Any, b: Any, depth: int = 0) -> bool:
     False too for what nests deeper than 100 levels. A class that is not known here decides by its
     own `==`.
     """
+    # Of anything: what pyright sees is `type[Unknown]`.
     kind: type[Any] = type(a)  # pyright: ignore[reportUnknownVariableType]
     if kind is not type(b) or depth > MAX_DEPTH:
         return False
@@ -121,6 +122,7 @@ def is_within(value: Any, most: int) -> bool:
             return False
         one: Any = waiting.pop()
         place = len(waiting)
+        # Of anything: what pyright sees is `type[Unknown]`.
         kind: type[Any] = type(one)  # pyright: ignore[reportUnknownVariableType]
         if issubclass(kind, dict):
             waiting.extend(one.keys())

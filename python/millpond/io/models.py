@@ -25,6 +25,7 @@ def _by_name() -> dict[str, bool]:
 
 def model_to_bytes(model: Any) -> bytes:
     """The JSON of a model."""
+    # Of anything: what pyright sees is `type[Unknown]`.
     kind: Any = type(model)  # pyright: ignore[reportUnknownVariableType]
     content: bytes = kind.__pydantic_serializer__.to_json(
         model, exclude_unset=True, round_trip=True, by_alias=not _by_name(), warnings=False

@@ -17,7 +17,9 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+from millpond.errors import TierError
 from millpond.io import forks
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,15 +82,20 @@ class Reaper:
         self._signal.set()
 
     def wake(self) -> None:
-        """Look round: something has got a deadline."""
+        """Look round: something has got a deadline.
+
+        Raises:
+            TierError: nobody can, so nothing may be begun that waits for a server.
+        """
         self.parked = False
         self._signal.set()
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="millpond-reaper", daemon=True)
-                    self._thread = thread
-                    thread.start()
+                    self._thread = begin("millpond-reaper", self._run)
+                    if self._thread is None:
+                        self.parked = True
+                        raise TierError("no thread can be started that ends what is overdue")
 
     def stop(self) -> None:
         """Watch nothing, and wait until the thread is over."""

@@ -2,7 +2,7 @@
 
     redis_url       where it is
     redis_dial      how a connection begins
-    redis_pool      blocking connections          redis_link    those of event loops
+    redis_pool      blocking connections          redis_links   those of event loops
     redis_wire      bytes                         redis_scripts what runs in the server
 
 `redis_sentinel` and `redis_cluster` find out which servers there are.
@@ -17,7 +17,8 @@ from millpond.errors import TierError
 from millpond.io.deadline import Deadline
 from millpond.io.redis_channel import Channel
 from millpond.io.redis_dial import Dialer
-from millpond.io.redis_link import Link, Links
+from millpond.io.redis_link import Link
+from millpond.io.redis_links import Links
 from millpond.io.redis_pool import Pool
 from millpond.io.redis_wire import NOSCRIPT, Refusal, Reply, pack, refused
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _TIME: Final = pack(b"TIME")
 _ROLE: Final = pack(b"ROLE")
+# Seconds by which the reply to WAIT may be late: a server that has nothing else to do looks every
+# 100 ms whether the time of a client is over.
+_LATE: Final = 0.2
 
 
 class Command(NamedTuple):
@@ -60,6 +64,17 @@ class Router(Protocol):
 
     async def arun(
         self, commands: Sequence[Command], at: float, once: bool = False
+    ) -> list[Reply]: ...
+
+    def confirm(self, commands: Sequence[Command], replicas: int, at: float) -> list[Reply]:
+        """Send writes, and wait until so many replicas of each server have them.
+
+        For each command its refusal, or how many have it.
+        """
+        ...
+
+    async def aconfirm(
+        self, commands: Sequence[Command], replicas: int, at: float
     ) -> list[Reply]: ...
 
     def servers(self, at: float) -> list[Server]:
@@ -112,6 +127,16 @@ class Finder(Protocol):
 
     async def afind(self, deadline: Deadline) -> Address | None: ...
 
+    def check(self, address: Address | None, deadline: Deadline) -> None:
+        """Make sure that it is there still: what answered may have hung and been replaced.
+
+        Raises:
+            TierError: it is elsewhere, or nobody knows.
+        """
+        ...
+
+    async def acheck(self, address: Address | None, deadline: Deadline) -> None: ...
+
     def forget(self) -> None:
         """It is not there any more."""
         ...
@@ -135,6 +160,12 @@ class Fixed:
 
     async def afind(self, deadline: Deadline) -> Address | None:
         return self.address
+
+    def check(self, address: Address | None, deadline: Deadline) -> None:
+        """It is always there."""
+
+    async def acheck(self, address: Address | None, deadline: Deadline) -> None:
+        """It is always there."""
 
     def forget(self) -> None:
         """Where else should it be?"""
@@ -211,6 +242,16 @@ class Server:
             _merge(replies, again, await self.links.exchange(payload, count, at, once))
         return replies
 
+    def confirm(self, commands: Sequence[Command], replicas: int, at: float) -> list[Reply]:
+        """Send writes, and wait until so many replicas have them; see `Router`."""
+        payload, count = _with_wait(commands, replicas, at)
+        return _confirmed(self.pool.exchange(payload, count, at), len(commands))
+
+    async def aconfirm(self, commands: Sequence[Command], replicas: int, at: float) -> list[Reply]:
+        """The same, in an event loop, where nobody else's commands wait behind."""
+        payload, count = _with_wait(commands, replicas, at)
+        return _confirmed(await self.links.alone(payload, count, at), len(commands))
+
     def doubt(self) -> None:
         """Use none of the connections that there are, and look where it is: it is another now."""
         self._finder.forget()
@@ -236,6 +277,14 @@ class Server:
             self._finder.forget()
             raise
 
+    def check(self, connection: Any, deadline: Deadline) -> None:
+        """Make sure that a connection of `dial` that has answered is to who it was made to.
+
+        Raises:
+            TierError: another has its place by now.
+        """
+        self._finder.check(connection.address, deadline)
+
     def _dial(self, deadline: Deadline, channel: Channel) -> None:
         channel.connection = self.dial(deadline, channel.hold)
         try:
@@ -243,6 +292,7 @@ class Server:
             channel.send(self._greeting, deadline.at)
             self._introduced(channel.receive(self._greetings), before)
             channel.round_trip = (time.monotonic_ns() - before) / 1e9
+            self._finder.check(channel.connection.address, deadline)
         except BaseException:
             self._finder.forget()
             raise
@@ -260,6 +310,7 @@ class Server:
         try:
             self._introduced(await link.send(self._greeting, self._greetings, at), before)
             link.round_trip = (time.monotonic_ns() - before) / 1e9
+            await self._finder.acheck(link.address, Deadline(at))
         except BaseException:
             self._finder.forget()
             raise
@@ -304,6 +355,30 @@ def _with_scripts(commands: Sequence[Command], again: Sequence[int]) -> tuple[by
     scripts = {script.sha: script.load for i in again if (script := commands[i].script)}
     parts = [*scripts.values(), *(commands[index].payload for index in again)]
     return b"".join(parts), len(parts)
+
+
+def wait_for(replicas: int, at: float) -> bytes:
+    """WAIT for what was written over the same connection, for less time than there is until `at`:
+    its reply has to arrive."""
+    left = at - time.monotonic()
+    millis = max(1, int(1000 * (left - min(_LATE, 0.75 * left))))
+    return pack(b"WAIT", replicas, millis)
+
+
+def _with_wait(commands: Sequence[Command], replicas: int, at: float) -> tuple[bytes, int]:
+    """Writes and WAIT, and how many replies there will be. The scripts come along: a write that is
+    sent again, over another connection, would not be counted."""
+    payload, count = _with_scripts(commands, range(len(commands)))
+    return payload + wait_for(replicas, at), count + 1
+
+
+def _confirmed(replies: list[Reply], count: int) -> list[Reply]:
+    """For each of the last `count` commands before WAIT its refusal, or what WAIT counted."""
+    *others, acknowledged = replies
+    failed = next((one for one in others[:-count] if isinstance(one, Refusal)), None)
+    return [
+        failed or (one if isinstance(one, Refusal) else acknowledged) for one in others[-count:]
+    ]
 
 
 def _merge(replies: list[Reply], again: Sequence[int], second: list[Reply]) -> None:

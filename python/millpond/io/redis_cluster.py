@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from millpond.errors import TierError, TierTimeoutError
 from millpond.io import forks
-from millpond.io.redis import Command, Fixed, Server, ServerClock
+from millpond.io.redis import Command, Fixed, Server, ServerClock, wait_for
 from millpond.io.redis_url import named
 from millpond.io.redis_wire import ASK, MOVED, NOSCRIPT, Damaged, Refusal, Reply, pack, refused
 
@@ -114,6 +114,16 @@ class Cluster:
                 return replies
         raise self._circles()
 
+    def confirm(self, commands: Sequence[Command], replicas: int, at: float) -> list[Reply]:
+        batches = self._confirming(commands, self._known() or self._look(at), replicas, at)
+        return self._confirmed(batches, self._exchange(batches, at, False), len(commands))
+
+    async def aconfirm(self, commands: Sequence[Command], replicas: int, at: float) -> list[Reply]:
+        slots = self._known() or await self._alook(at)
+        batches = self._confirming(commands, slots, replicas, at)
+        answers = await self._aexchange(batches, at, False, alone=True)
+        return self._confirmed(batches, answers, len(commands))
+
     def servers(self, at: float) -> list[Server]:
         return _distinct(self._look(at))
 
@@ -141,39 +151,39 @@ class Cluster:
         started: list[Started] = []
         answers: list[list[Reply]] = []
         failure: BaseException | None = None
-        for server, jobs in batches.items():
-            try:
-                started.append(server.pool.start(*_packed(jobs), at, once))
-            except TierError as error:
-                failure = failure or error
-        while started:
-            try:
-                answers.append(started.pop(0).finish())
-            except TierError as error:
-                failure = failure or error
-            except BaseException:
-                for one in started:
-                    one.abandon()
-                raise
+        try:
+            for server, jobs in batches.items():
+                try:
+                    started.append(server.pool.start(*_packed(jobs), at, once))
+                except TierError as error:
+                    failure = failure or error
+            while started:
+                try:
+                    answers.append(started.pop(0).finish())
+                except TierError as error:
+                    failure = failure or error
+        except BaseException:  # Ctrl-C: nobody reads what the others answer.
+            for one in started:
+                one.abandon()
+            raise
         if failure is not None:
             self._old = True
             raise failure
         return answers
 
     async def _aexchange(
-        self, batches: dict[Server, list[_Job]], at: float, once: bool
+        self, batches: dict[Server, list[_Job]], at: float, once: bool, *, alone: bool = False
     ) -> list[list[Reply]]:
+        sent = [
+            server.links.alone(*_packed(jobs), at)
+            if alone
+            else server.links.exchange(*_packed(jobs), at, once)
+            for server, jobs in batches.items()
+        ]
         try:
-            if len(batches) == 1:
-                [(server, jobs)] = batches.items()
-                return [await server.links.exchange(*_packed(jobs), at, once)]
-            answers = await asyncio.gather(
-                *(
-                    server.links.exchange(*_packed(jobs), at, once)
-                    for server, jobs in batches.items()
-                ),
-                return_exceptions=True,
-            )
+            if len(sent) == 1:
+                return [await sent[0]]
+            answers = await asyncio.gather(*sent, return_exceptions=True)
         except TierError:
             self._old = True
             raise
@@ -217,6 +227,40 @@ class Cluster:
                 if isinstance(reply, Refusal):
                     again += self._onward(commands[job.place], job, reply)
         return again
+
+    def _confirming(
+        self, commands: Sequence[Command], slots: list[Server | None], replicas: int, at: float
+    ) -> dict[Server, list[_Job]]:
+        """Writes by their servers, the scripts before them, and WAIT at the end of each batch."""
+        jobs = self._first(commands, slots)
+        batches = _by_server(
+            job._replace(payload=command.script.load + job.payload, extra=1)
+            if command.script
+            else job
+            for command, job in zip(commands, jobs, strict=True)
+        )
+        for server, batch in batches.items():
+            batch.append(_Job(len(commands), server, wait_for(replicas, at)))
+        return batches
+
+    def _confirmed(
+        self, batches: dict[Server, list[_Job]], answers: list[list[Reply]], count: int
+    ) -> list[Reply]:
+        """What each server's WAIT has counted, in the places of the writes that it did not refuse.
+
+        A key that has moved is a refusal: whoever asks again finds the new map.
+        """
+        replies: list[Reply] = [None] * (count + 1)
+        for batch, answer in zip(batches.values(), answers, strict=True):
+            at = 0
+            for job in batch:
+                at += job.extra + 1
+                if isinstance(reply := answer[at - 1], Refusal):
+                    self._old = True
+                    replies[job.place] = reply
+                else:
+                    replies[job.place] = answer[-1]
+        return replies[:count]
 
     def _onward(self, command: Command, job: _Job, refusal: Refusal) -> list[_Job]:
         """Where a command goes that this node refused; nowhere if that is its answer."""

@@ -64,6 +64,7 @@ class Dialer:
         `hold` is given the socket before anything blocks in it, so that it can be shut down.
         """
         connection = _types()[0](**self._arguments(), redis_connect_func=self._introduce)
+        connection.address = address
         connection.open_socket = lambda: self._open(address, deadline, hold)
         try:
             connection.connect()
@@ -75,6 +76,7 @@ class Dialer:
     async def adial(self, address: Address | None, deadline: Deadline) -> Any:
         """A redis-py asyncio Connection that stands."""
         connection = _types()[1](**self._arguments(), redis_connect_func=self._aintroduce)
+        connection.address = address
         connection.open_streams = lambda: self._aopen(address, deadline)
         try:
             async with asyncio.timeout(deadline.left()):
@@ -304,12 +306,14 @@ def _types() -> tuple[Any, Any]:
     from redis.connection import Connection
 
     class Opened(Connection):
+        address: Any = None
         open_socket: Any = None
 
         def _connect(self) -> Any:
             return self.open_socket()
 
     class AsyncOpened(AsyncConnection):
+        address: Any = None
         open_streams: Any = None
 
         async def _connect(self) -> None:

@@ -153,6 +153,7 @@ class Feed:
                 reply = ask(command)
                 if isinstance(reply, Refusal):
                     raise refused(reply, self._server.tier)
+            self._server.check(connection, deadline)
             self._said = ""
             missed = self._history.missed(ask, same_run)
             self._told.begun(self._subscribe(conversation, deadline.at), missed)

@@ -12,6 +12,7 @@ from millpond.io.deadline import Deadline
 from millpond.io.reaper import reaper
 from millpond.io.redis_channel import Channel, Closed
 from millpond.io.redis_wire import Damaged
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,22 +30,20 @@ _CUT: Final = ("unavailable", "damaged")
 class Started:
     """An exchange whose replies are still to be read: by `finish`, or `abandon` ends it."""
 
-    __slots__ = ("_at", "_channel", "_count", "_once", "_payload", "_pool", "error")
+    __slots__ = ("_abandon", "_finish", "error")
 
     def __init__(
-        self, pool: Pool, channel: Channel, payload: bytes, count: int, at: float, once: bool
+        self,
+        finish: Callable[[BaseException | None], list[Reply]],
+        abandon: Callable[[], None],
     ) -> None:
-        self._pool = pool
-        self._channel = channel
-        self._payload = payload
-        self._count = count
-        self._at = at
-        self._once = once
+        self._finish = finish
+        self._abandon = abandon
         self.error: BaseException | None = None
 
     def abandon(self) -> None:
         """Drop the connection instead: nobody will read the replies."""
-        self._pool._drop(self._channel)  # pyright: ignore[reportPrivateUsage]
+        self._abandon()
 
     def finish(self) -> list[Reply]:
         """The replies.
@@ -52,9 +51,7 @@ class Started:
         Raises:
             TierError, TierTimeoutError
         """
-        return self._pool._finish(  # pyright: ignore[reportPrivateUsage]
-            self.error, self._channel, self._payload, self._count, self._at, self._once
-        )
+        return self._finish(self.error)
 
 
 @final
@@ -114,7 +111,10 @@ class Pool:
             TierError, TierTimeoutError: there is no connection.
         """
         channel = self._take(at, once)
-        started = Started(self, channel, payload, count, at, once)
+        started = Started(
+            lambda error: self._finish(error, channel, payload, count, at, once),
+            lambda: self._drop(channel),
+        )
         try:
             channel.send(payload, at)
         except BaseException as error:  # noqa: BLE001 (`finish` raises it, or what it means)
@@ -251,9 +251,9 @@ class Pool:
         self._all.add(channel)
         reaper.add(channel)
         channel.at = at
-        if reaper.parked:
-            reaper.wake()
         try:
+            if reaper.parked:
+                reaper.wake()
             self._dial(Deadline(at), channel)
         except BaseException as error:  # noqa: BLE001 (_fail raises it, or what it means)
             self._drop(channel)
@@ -269,10 +269,7 @@ class Pool:
             if self._made < self._limit:
                 self._wanted = min(self._wanted + 1, self._limit - self._made)
                 if self._ahead is None:
-                    self._ahead = threading.Thread(
-                        target=self._make_ahead, name="millpond-dial", daemon=True
-                    )
-                    self._ahead.start()
+                    self._ahead = begin("millpond-dial", self._make_ahead)
 
     def _make_ahead(self) -> None:
         while True:

@@ -160,7 +160,7 @@ return had
 """
 )
 
-# KEYS: generation.
+# KEYS: generation. A stamp that was not there before comes back with a plus before it.
 MAKE: Final = Script(
     _STAMP
     + """
@@ -168,7 +168,7 @@ local old = redis.call('GET', KEYS[1])
 if old then return old end
 local new = stamp(false)
 redis.call('SET', KEYS[1], new)
-return new
+return '+' .. new
 """
 )
 
@@ -185,6 +185,24 @@ return new
 """
 )
 
+# WAIT counts replicas that have the last write of its connection. A stamp that is what it should be
+# is not written, which would be told to all: a mark beside it is.
+
+# KEYS: generation, mark, log or none. ARGV: stamp, life of the mark.
+CONFIRM: Final = Script(
+    _NOTE
+    + """
+redis.call('UNLINK', KEYS[2])
+if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1])
+note(KEYS[3], KEYS[1])
+return 1
+"""
+)
+
 # KEYS: number. ARGV: amount, milliseconds or 0. The sum comes back as text: Lua would round it.
 INCR: Final = Script("""
 local fresh = redis.call('EXISTS', KEYS[1]) == 0
@@ -193,4 +211,4 @@ if fresh and ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return redis.call('GET', KEYS[1])
 """)
 
-SCRIPTS: Final = (STORE, WRITE, DELETE, MAKE, BUMP, INCR, ACQUIRE, RENEW, RELEASE, LAND)
+SCRIPTS: Final = (STORE, WRITE, DELETE, MAKE, BUMP, INCR, ACQUIRE, RENEW, RELEASE, LAND, CONFIRM)

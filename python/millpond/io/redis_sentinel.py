@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from millpond.errors import TierError, TierTimeoutError
 from millpond.io.redis import Command, Fixed, Server
-from millpond.io.redis_url import Address, RedisSettings
+from millpond.io.redis_url import Address, RedisSettings, named
 from millpond.io.redis_wire import Refusal, Reply, pack, refused
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # How long an answer is good: a burst of new connections asks once.
 _LIFE: Final = 1.0
+# How old an answer may be when the server that it names has answered: in less than that, nobody
+# takes the place of one that hangs.
+_SURE: Final = 0.1
 
 
 @final
@@ -40,6 +43,7 @@ class SentinelFinder:
         self._question = [
             Command(b"", pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._service.encode()))
         ]
+        # The address, and when it was told.
         self._known: tuple[Address, float] | None = None
 
     def find(self, deadline: Deadline) -> Address:
@@ -68,6 +72,18 @@ class SentinelFinder:
                 return found
         raise self._nowhere(failures, deadline)
 
+    def check(self, address: Address | None, deadline: Deadline) -> None:
+        """The Sentinels are asked again if they were not asked just now: a server that hung for a
+        while may be replaced, and take itself for the primary until they tell it."""
+        if self._fresh(_SURE) != address:
+            self.forget()
+            self._compare(address, self.find(deadline))
+
+    async def acheck(self, address: Address | None, deadline: Deadline) -> None:
+        if self._fresh(_SURE) != address:
+            self.forget()
+            self._compare(address, await self.afind(deadline))
+
     def forget(self) -> None:
         self._known = None
 
@@ -79,9 +95,17 @@ class SentinelFinder:
         for server in self._servers:
             await server.aclose()
 
-    def _fresh(self) -> Address | None:
+    def _fresh(self, life: float = _LIFE) -> Address | None:
         known = self._known
-        return known[0] if known is not None and time.monotonic() < known[1] else None
+        return known[0] if known is not None and time.monotonic() < known[1] + life else None
+
+    def _compare(self, address: Address | None, found: Address) -> None:
+        if found != address:
+            raise TierError(
+                f"{self._tier}: {self._service!r} is at {named(found)} since a moment ago",
+                tier=self._tier,
+                kind="not_ready",
+            )
 
     def _turns(self, deadline: Deadline) -> Iterator[tuple[Server, float]]:
         servers = list(self._servers)
@@ -96,7 +120,7 @@ class SentinelFinder:
                 raise refused(refusal, self._tier)
             case _:
                 raise TierError("it does not know the service", tier=self._tier)
-        self._known = (address, time.monotonic() + _LIFE)
+        self._known = (address, time.monotonic())
         if self._servers[0] is not server:
             # Assigned whole, since others may go through the list.
             self._servers = [server, *(one for one in self._servers if one is not server)]

@@ -129,6 +129,7 @@ class RedisSettings:
             >>> RedisSettings.from_url("redis+sentinel://a,b:26380/mymaster").sentinels
             (('a', 26379), ('b', 26380))
         """
+        # Users need not check their types.
         if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise bad_option_type("redis", type(url).__name__, f"a URL: {_SCHEMES}")
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
+from millpond import _engine
 from millpond.errors import TierError
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ class _Begun:
         self.items = items
         self.missing = missing
 
+    def take_strings(self, data: bytes, at: int) -> int:
+        """Add the strings that have arrived, but for the last item; the place behind them."""
+        found, at = _engine.redis_strings(data, at, self.missing - 1)
+        self.items += found
+        self.missing -= len(found)
+        return at
+
 
 @final
 class Replies:
@@ -132,6 +140,10 @@ class Replies:
         lists = self._lists
         reply: Reply
         while at < size and most:
+            if lists and data[at] == 36 and lists[-1].missing > 1:
+                at = lists[-1].take_strings(data, at)
+                if at == size:
+                    break
             end = data.find(b"\r\n", at)
             if end < 0:
                 if size - at > MAX_LINE or data[at] not in _KIND_BYTES:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, final
 
 from millpond.io import forks
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,9 +94,10 @@ class Resolver:
                 running.set_result(known.found)  # one has just ended
                 return running
             self._running[host, port] = running
-        threading.Thread(
-            target=self._run, args=(host, port, running), name="millpond-resolver", daemon=True
-        ).start()
+        if begin("millpond-resolver", self._run, host, port, running) is None:
+            with self._lock:
+                self._running.pop((host, port), None)
+            running.set_exception(OSError("no thread can be started that looks the name up"))
         return running
 
     def _run(self, host: str, port: int, running: Future[Found]) -> None:

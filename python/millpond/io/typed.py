@@ -89,6 +89,7 @@ def typed(annotation: Any, most: int, readonly: bool) -> Typed | None:
         return None
 
     def enc_hook(value: Any) -> bytes:
+        # Of anything: what pyright sees is `type[Unknown]`.
         kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if is_model(kind):
             return model_to_bytes(value)

@@ -8,10 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from millpond.io.deadline import Deadline
-from millpond.tiers.base import Entry, Fetched, Held, Tier
+from millpond.tiers.base import Entry, Fetched, Held, Lease, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+
+    from millpond.tiers.base import Outcome
 
 _T = TypeVar("_T")
 Way = Literal["sync", "async"]
@@ -84,6 +86,22 @@ class Calls:
 
     def bump(self, *names: str) -> list[int]:
         got: list[int] = self._call("bump", names)
+        return got
+
+    def confirm(self, replicas: int, *stamps: tuple[str, int]) -> int:
+        got: int = self._call("confirm", stamps, replicas)
+        return got
+
+    def acquire(self, key: str, fence: int, seconds: float = 60.0, seen: bytes = b"") -> Lease:
+        got: Lease = self._call("acquire", key, fence, seconds, seen)
+        return got
+
+    def renew(self, seconds: float, *leases: tuple[str, int]) -> list[bool]:
+        got: list[bool] = self._call("renew", leases, seconds)
+        return got
+
+    def release(self, outcome: Outcome, *leases: tuple[str, int]) -> list[bool]:
+        got: list[bool] = self._call("release", leases, outcome)
         return got
 
     def incr(self, key: str, amount: int = 1, ttl: float | None = None) -> int:

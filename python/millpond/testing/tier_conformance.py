@@ -13,7 +13,8 @@ behind may be one that is in use. It takes half a minute where every call is a r
 
 Without pytest, `failures(TestMyTier())` returns what did not hold.
 
-The promises are those of `millpond.tiers.base`. Two of them cannot be seen from outside, and are
+The promises are those of `millpond.tiers.base`; what a tier need not have is checked where it has
+it. Two of them cannot be seen from outside, and are
 not checked here: what happens when the store is out, and how fast a deadline is kept then.
 """
 
@@ -31,6 +32,7 @@ from millpond.tiers.base import Tier
 from ._calls import WAYS, Calls, Way, entry, expect, same, soon
 from ._tier_entries import EntryChecks
 from ._tier_guards import GenerationChecks, GuardChecks
+from ._tier_optional import LeaseChecks, ReplicatedChecks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -41,7 +43,7 @@ _MOST = (1 << 63) - 1
 _LEAST = -(1 << 63)
 
 
-class TierConformance(EntryChecks, GuardChecks, GenerationChecks):
+class TierConformance(EntryChecks, GuardChecks, GenerationChecks, ReplicatedChecks, LeaseChecks):
     """Derive a class from it whose name begins with Test, and give it `make_tier`.
 
     Attributes:

@@ -162,7 +162,13 @@ class Leases(Protocol):
     It ends when its holder stores an entry that carries the fence, gives it back, or has not
     renewed it in time. `store` refuses an entry with a fence unless that lease still stands, so a
     holder that was held up cannot put an old value in the place of a newer one.
+
+    Attributes:
+        ends_kept: whether who waits is told of the end at the latest when it asks again. Else a
+            lease may be gone without a word though its holder has ended it.
     """
+
+    ends_kept: bool
 
     def tell(self, waiting: Waiting | None) -> None:
         """Tell `waiting` what becomes of leases that are found taken, as far as it can be told."""
@@ -203,6 +209,25 @@ class Leases(Protocol):
     async def arelease(
         self, leases: Sequence[tuple[str, int]], outcome: Outcome, deadline: Deadline
     ) -> list[bool]: ...
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """A tier whose server has replicas. Should one take its place, what it lacks is lost."""
+
+    def confirm(self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline) -> int:
+        """Have generations keep these stamps, also when a replica takes the server's place.
+
+        One whose stamp is lower, or lost, gets it again; a higher one stays.
+
+        Returns:
+            how many replicas have them, as soon as so many have, or when the time is over.
+        """
+        ...
+
+    async def aconfirm(
+        self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline
+    ) -> int: ...
 
 
 class Held(NamedTuple):

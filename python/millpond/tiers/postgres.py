@@ -23,6 +23,7 @@ from millpond.io.postgres.listen import Listener
 from millpond.io.postgres.options import check_bounds, check_seconds
 from millpond.io.postgres.pool import Pool
 from millpond.io.postgres.statements import SETTLE, Statements
+from millpond.io.threads import begin
 from millpond.tiers.known import Partly
 from millpond.tiers.postgres_calls import AFTER, LAST, Calls, Changes
 from millpond.tiers.postgres_watch import Watch
@@ -321,13 +322,7 @@ class PostgresTier:
         self._next_purge = time.monotonic() + self._purge_every
         # In the child of a fork the parent's thread is not alive.
         if self._purger is None or not self._purger.is_alive():
-            self._purger = threading.Thread(
-                target=self._purge_now,
-                args=(self._purge_every,),
-                name="millpond-purge",
-                daemon=True,
-            )
-            self._purger.start()
+            self._purger = begin("millpond-purge", self._purge_now, self._purge_every)
 
     def _purge_now(self, every: float) -> None:
         deadline = Deadline.after(max(every, _PATIENCE))
@@ -388,11 +383,10 @@ class PostgresTier:
     def _drive(self, plan: Plan[T], deadline: Deadline) -> T:
         link = self._pool.take(deadline)
         try:
-            answer: PGresult | Refusal | None = None
+            request = next(plan)
             while True:
-                # The first is sent None, which starts the generator.
-                request = plan.send(answer)  # type: ignore[arg-type]
                 answer = link.run(upkeep.steps(link, request), deadline.at, "upkeep")
+                request = plan.send(answer)
         except StopIteration as done:
             result: T = done.value
             return result
@@ -402,10 +396,10 @@ class PostgresTier:
     async def _adrive(self, plan: Plan[T], deadline: Deadline) -> T:
         link = await self._pool.atake(deadline)
         try:
-            answer: PGresult | Refusal | None = None
+            request = next(plan)
             while True:
-                request = plan.send(answer)  # type: ignore[arg-type]
                 answer = await link.arun(upkeep.steps(link, request), deadline.at, "upkeep")
+                request = plan.send(answer)
         except StopIteration as done:
             result: T = done.value
             return result

@@ -21,6 +21,7 @@ from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.jitter import jittered
 from millpond.io.postgres.statements import SETTLE
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from millpond.io.postgres.listen import Listener as Ear
@@ -62,8 +63,10 @@ class Watch:
         self._up = False
         self._said = ""
         forks.tell(self)
-        self._thread = threading.Thread(target=self._run, name="millpond-feed", daemon=True)
-        self._thread.start()
+        thread = begin("millpond-feed", self._run)
+        if thread is None:
+            raise TierError("no thread can be started that listens")
+        self._thread = thread
 
     def close(self) -> None:
         """Tell no more, and wait until nobody is told."""

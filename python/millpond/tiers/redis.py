@@ -30,7 +30,7 @@ from millpond.io.redis_values import scan, scanned
 from millpond.io.redis_wire import Damaged, Refusal, Reply, refused
 from millpond.tiers.base import Entry, Fetched, Held
 from millpond.tiers.known import Partly
-from millpond.tiers.redis_requests import Request, Requests, decode_one
+from millpond.tiers.redis_requests import Request, Requests, decode_one, least
 from millpond.tiers.redis_watch import Watch
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class RedisTier:
     ) -> None:
         self.name = name
         self.shared = True
+        self.ends_kept = False
         self.timeout = _positive("timeout", timeout)
         self.max_ttl = _positive("max_ttl", max_ttl)
         if max_connections < 1:
@@ -120,7 +121,7 @@ class RedisTier:
             listener,
             grace,
             stamps=lambda names, deadline: self._ask([], names, deadline).stamps,
-            guards=lambda keys, deadline: self._ask(keys, [], deadline).guards,
+            guards=lambda keys, deadline: self._do(self._requests.guards(keys), deadline),
             channel=self._requests.leases.channel,
             log=self._requests.log,
             published=self._requests.leases,
@@ -202,10 +203,28 @@ class RedisTier:
         return await self._ado(self._requests.store(entries), deadline)
 
     def write(self, entries: Sequence[Entry], deadline: Deadline) -> None:
-        self._wrote(entries, self._do(self._requests.write(entries), deadline))
+        watch, keys = self._watch, [entry.key for entry in entries]
+        if watch is None:
+            self._do(self._requests.write(entries), deadline)
+            return
+        with watch.own.writing(keys) as wrote:
+            guards = self._do(self._requests.write(entries), deadline)
+            wrote.guards = dict(zip(keys, guards, strict=True))
+        if wrote.pushed:
+            with watch.own.judging(wrote) as present:
+                present(self._do(self._requests.guards([*wrote.pushed]), deadline))
 
     async def awrite(self, entries: Sequence[Entry], deadline: Deadline) -> None:
-        self._wrote(entries, await self._ado(self._requests.write(entries), deadline))
+        watch, keys = self._watch, [entry.key for entry in entries]
+        if watch is None:
+            await self._ado(self._requests.write(entries), deadline)
+            return
+        with watch.own.writing(keys) as wrote:
+            guards = await self._ado(self._requests.write(entries), deadline)
+            wrote.guards = dict(zip(keys, guards, strict=True))
+        if wrote.pushed:
+            with watch.own.judging(wrote) as present:
+                present(await self._ado(self._requests.guards([*wrote.pushed]), deadline))
 
     def delete(self, keys: Sequence[str], deadline: Deadline) -> list[bool]:
         return self._do(self._requests.delete(keys), deadline)
@@ -260,42 +279,52 @@ class RedisTier:
     def stamp(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         watch = self._watch
         if watch is None:
-            return self._do(self._requests.stamp(scripts.MAKE, names), deadline)
+            return self._do(self._requests.make(names), deadline)[0]
         known = watch.table.known(names)
         if None not in known:
             return [at for at in known if at is not None]
-        with watch.making(names) as made:
-            made.stamps = self._do(self._requests.stamp(scripts.MAKE, names), deadline)
-        if made.touched:
-            with watch.comparing(made.touched, made.expected) as present:
-                present(self._ask([], made.touched, deadline).stamps)
+        with watch.own.making(names) as made:
+            made.take(*self._do(self._requests.make(names), deadline))
+        if made.expected:
+            with watch.own.comparing(made.expected) as present:
+                present(self._ask([], [*made.expected], deadline).stamps)
         return made.stamps
 
     async def astamp(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         watch = self._watch
         if watch is None:
-            return await self._ado(self._requests.stamp(scripts.MAKE, names), deadline)
+            return (await self._ado(self._requests.make(names), deadline))[0]
         known = watch.table.known(names)
         if None not in known:
             return [at for at in known if at is not None]
-        with watch.making(names) as made:
-            made.stamps = await self._ado(self._requests.stamp(scripts.MAKE, names), deadline)
-        if made.touched:
-            with watch.comparing(made.touched, made.expected) as present:
-                present((await self._aask([], made.touched, deadline)).stamps)
+        with watch.own.making(names) as made:
+            made.take(*await self._ado(self._requests.make(names), deadline))
+        if made.expected:
+            with watch.own.comparing(made.expected) as present:
+                present((await self._aask([], [*made.expected], deadline)).stamps)
         return made.stamps
 
     def bump(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         try:
-            return self._do(self._requests.stamp(scripts.BUMP, names), deadline)
+            return self._do(self._requests.bump(names), deadline)
         finally:
             self._forget(names)
 
     async def abump(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         try:
-            return await self._ado(self._requests.stamp(scripts.BUMP, names), deadline)
+            return await self._ado(self._requests.bump(names), deadline)
         finally:
             self._forget(names)
+
+    def confirm(self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline) -> int:
+        commands = self._requests.confirm(stamps)
+        return self._judge(least, self._router.confirm(commands, replicas, deadline.at))
+
+    async def aconfirm(
+        self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline
+    ) -> int:
+        commands = self._requests.confirm(stamps)
+        return self._judge(least, await self._router.aconfirm(commands, replicas, deadline.at))
 
     def _forget(self, names: Sequence[str]) -> None:
         """This process has bumped them, or may have: it must not wait to be told."""
@@ -308,11 +337,6 @@ class RedisTier:
 
     async def aincr(self, key: str, amount: int, ttl: float | None, deadline: Deadline) -> int:
         return await self._ado(self._requests.incr(key, amount, ttl), deadline, once=True)
-
-    def _wrote(self, entries: Sequence[Entry], guards: list[int]) -> None:
-        if (watch := self._watch) is not None:
-            for entry, guard in zip(entries, guards, strict=True):
-                watch.wrote(entry.key, guard)
 
     # ---- how requests are sent
 

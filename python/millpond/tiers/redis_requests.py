@@ -21,6 +21,8 @@ T = TypeVar("T")
 # What is to be sent, and what the replies to it mean.
 Request: TypeAlias = "tuple[list[Command], Callable[[list[Reply]], T]]"
 
+# Milliseconds; a mark is written to be counted by WAIT, and nobody reads it.
+_MARK_LIFE: Final = 1000
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 
@@ -104,6 +106,12 @@ class Requests:
             commands.append(Command(keys[0], call, scripts.WRITE))
         return commands, lambda replies: [whole(reply) for reply in replies]
 
+    def guards(self, keys: Sequence[str]) -> Request[list[int]]:
+        """The present guards of entries."""
+        names = [self._guard(key.encode()) for key in keys]
+        commands = [Command(name, pack(b"GET", name)) for name in names]
+        return commands, lambda replies: [0 if one is None else whole(one) for one in replies]
+
     def delete(self, keys: Sequence[str]) -> Request[list[bool]]:
         """Remove entries and raise their guards; whether each was there."""
         commands: list[Command] = []
@@ -114,12 +122,38 @@ class Requests:
             commands.append(Command(entry, call, scripts.DELETE))
         return commands, lambda replies: [whole(reply) > 0 for reply in replies]
 
-    def stamp(self, script: scripts.Script, names: Sequence[str]) -> Request[list[int]]:
-        """The stamps that MAKE or BUMP gives generations."""
+    def make(self, names: Sequence[str]) -> Request[tuple[list[int], list[bool]]]:
+        """The stamps of generations, and whether each is new because there was none."""
         keys = [self.stamps + name.encode() for name in names]
-        noted = self._noted if script is scripts.BUMP else ()
-        commands = [Command(key, script.call((key, *noted)), script) for key in keys]
+        commands = [Command(key, scripts.MAKE.call((key,)), scripts.MAKE) for key in keys]
+
+        def decode(replies: list[Reply]) -> tuple[list[int], list[bool]]:
+            new = [isinstance(reply, bytes) and reply.startswith(b"+") for reply in replies]
+            bare = [
+                reply[1:] if isinstance(reply, bytes) and plus else reply
+                for reply, plus in zip(replies, new, strict=True)
+            ]
+            return [whole(reply) for reply in bare], new
+
+        return commands, decode
+
+    def bump(self, names: Sequence[str]) -> Request[list[int]]:
+        """New stamps for generations."""
+        keys = [self.stamps + name.encode() for name in names]
+        commands = [
+            Command(key, scripts.BUMP.call((key, *self._noted)), scripts.BUMP) for key in keys
+        ]
         return commands, lambda replies: [whole(reply) for reply in replies]
+
+    def confirm(self, stamps: Sequence[tuple[str, int]]) -> list[Command]:
+        """What gives generations at least these stamps, each with a write for WAIT to count."""
+        commands: list[Command] = []
+        for name, stamp in stamps:
+            key = self.stamps + name.encode()
+            touched = (key, self.leases.mark(key), *self._noted)
+            call = scripts.CONFIRM.call(touched, stamp, _MARK_LIFE)
+            commands.append(Command(key, call, scripts.CONFIRM))
+        return commands
 
     def incr(self, key: str, amount: int, ttl: float | None) -> Request[int]:
         """Add to a number."""
@@ -153,6 +187,11 @@ class Requests:
     def _place(self, entry: Entry) -> tuple[tuple[bytes, bytes], int]:
         key = entry.key.encode()
         return (key, self._guard(key)), millis(min(entry.ttl, self._max_ttl))
+
+
+def least(replies: list[Reply]) -> int:
+    """How many replicas have all that was written; 0 where nothing was."""
+    return min([whole(reply) for reply in replies], default=0)
 
 
 def decode_one(replies: list[Reply]) -> Fetched:

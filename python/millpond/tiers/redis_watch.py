@@ -1,10 +1,8 @@
 """What others do to the stamps in a Redis: who is told, and which stamps need not be asked for.
 
 The feeds tell which stamps were touched. A touched generation is forgotten at once, so whoever
-reads asks the server for it. Whether what is held in memory goes too depends on why it was touched:
-this process may have made it itself a moment ago, for a load that is under way. So a stamp that was
-known here is compared with the server's before anything is dropped; an unknown one was never relied
-on, and what carries it goes.
+reads asks the server for it, and what carries it in memory goes: unless this process may have
+touched it itself (`redis_own.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import contextmanager
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from millpond import _engine
@@ -22,9 +18,11 @@ from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.jitter import jittered
 from millpond.io.redis_feed import Feed
+from millpond.io.threads import begin
+from millpond.tiers.redis_own import Own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from millpond.io.redis import Server
     from millpond.tiers.base import Listener
@@ -33,7 +31,6 @@ _log = logging.getLogger("millpond.tiers")
 
 # Stamps that are known here at most; beyond them the server is asked.
 _MOST_NAMES: Final = 100_000
-_MOST_WRITTEN: Final = 4096
 _SECONDS: Final = 0.25  # that a comparison may take
 _ASKING: Final = 1.0  # seconds for who the servers are
 _FIRST_PAUSE: Final = 0.05
@@ -87,13 +84,8 @@ class Watch:
         self._stamps = stamps
         self._guards = guards
         self.published = published
-        self._lock = threading.Lock()
-        # Names that are being made by this process: True once a push for one has come.
-        self._making: dict[str, bool] = {}
-        self._written: dict[str, int] = {}
-        # Stamps that this process made and that are not known, as when the feed was just beginning:
-        # their pushes are still to come.
-        self._made: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self.own = Own(self.table, listener)
         self._channel = channel
         self._log = log
         self._servers = servers
@@ -105,8 +97,10 @@ class Watch:
         self._feeds: dict[Server, Feed] = {}
         forks.tell(self)
         # Who the servers are is asked of a Cluster, which may not answer. So nobody waits for it.
-        self._thread = threading.Thread(target=self._begin, name="millpond-watch", daemon=True)
-        self._thread.start()
+        thread = begin("millpond-watch", self._begin)
+        if thread is None:
+            raise TierError("no thread can be started that listens")
+        self._thread = thread
 
     def close(self) -> None:
         """Hear no more."""
@@ -119,7 +113,7 @@ class Watch:
 
     def forked(self) -> None:
         """In the child it is closed; its feeds see to themselves."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._stop.set()
         self._feeds = {}
@@ -170,110 +164,54 @@ class Watch:
             if self._stop.is_set() or not feeds or feeds.keys() == set(servers):
                 return
             self._feeds = {}  # Another feed may have found out too.
-        self.table.link_down()
-        self._listener.up(False)
+            self.turn += 1
+            self.table.link_down()
+            self._listener.up(False)
+            self.published.up(False)
         for feed in feeds.values():
             feed.close()
         self._listen(servers)
 
-    # ---- What this process does itself
-
-    @contextmanager
-    def making(self, names: Sequence[str]) -> Generator[Made]:
-        """This process has names made that have no stamp; what it yields takes the stamps.
-
-        Those that were touched meanwhile must be compared next, by whoever made them, in its own
-        time: this waits for no server.
-        """
-        since = self.table.sequence()
-        made = Made()
-        with self._lock:
-            for name in names:
-                self._making[name] = False
-        try:
-            yield made
-        finally:
-            with self._lock:
-                touched = [name for name in names if self._making.pop(name, False)]
-            made.expected = dict(zip(names, made.stamps, strict=False))
-            for name, stamp in made.expected.items():
-                if not self.table.learn(name, stamp, since):
-                    self._note(self._made, name, stamp)
-            if made.stamps:
-                made.touched = touched
-            elif touched:
-                self._listener.changed(touched, [])
-
-    @contextmanager
-    def comparing(
-        self, names: list[str], expected: Mapping[str, int]
-    ) -> Generator[Callable[[Sequence[int | None]], None]]:
-        """Drop what carries those of the names whose stamps are not what was expected.
-
-        What it yields takes the present ones; if there are none, all are dropped. A TierError goes
-        no further.
-        """
-        since = self.table.sequence()
-        present: list[int | None] = []
-        try:
-            yield present.extend
-        except TierError:
-            present.clear()
-        finally:
-            gone: list[str] = []
-            for name, stamp in zip_longest(names, present):
-                if stamp is not None and stamp == expected[name]:
-                    self.table.learn(name, stamp, since)
-                else:
-                    gone.append(name)
-            if gone:
-                self._listener.changed(gone, [])
-
-    def wrote(self, key: str, guard: int) -> None:
-        """This process has raised the guard of a key, and holds the new value."""
-        self._note(self._written, key, guard)
-
-    def _note(self, into: dict[str, int], what: str, stamp: int) -> None:
-        with self._lock:
-            into.pop(what, None)
-            into[what] = stamp
-            while len(into) > _MOST_WRITTEN:
-                del into[next(iter(into))]
-
     # ---- What the feeds say
 
-    def begun(self, number: int, missed: Sequence[bytes] | None) -> None:
+    # Feeds of several servers speak at once, and the last word of one may come after the servers
+    # were found to be others. So what each says changes all that it changes under the lock.
+
+    def begun(self, turn: int, number: int, missed: Sequence[bytes] | None) -> None:
         """A server tells from now on; what it has not told are these keys, or nobody knows."""
         with self._lock:
+            if turn != self.turn:
+                return
             again = number in self._begun
             self._begun.add(number)
-            self._heard[number] = time.monotonic()
-            complete = all(self._heard.values())
         if again and missed is None:
             self._listener.everything()
         elif again and missed:
             self.touched(missed)
-        if complete:
-            self.table.link_up()
-            self._listener.up(True)
+        with self._lock:
+            if turn == self.turn:
+                self._heard[number] = time.monotonic()
+                if all(self._heard.values()):
+                    self.table.link_up()
+                    self._listener.up(True)
 
-    def ended(self, number: int) -> None:
+    def ended(self, turn: int, number: int) -> None:
         """It tells no more."""
         with self._lock:
-            was_up = self._heard[number] is not None
-            self._heard[number] = None
-        if was_up:
-            self.table.link_down()
-            self._listener.up(False)
+            if turn == self.turn and self._heard[number] is not None:
+                self._heard[number] = None
+                self.table.link_down()
+                self._listener.up(False)
 
-    def carried(self, number: int, sent: float) -> None:
+    def carried(self, turn: int, number: int, sent: float) -> None:
         """All that was done before then has been told."""
         with self._lock:
+            if turn != self.turn:
+                return
             self._heard[number] = sent
             heard = [at for at in self._heard.values() if at is not None]
-            complete = len(heard) == len(self._heard)
-        if complete:
-            self._listener.alive(max(0.0, min(heard) + self._grace - time.monotonic()))
+            if len(heard) == len(self._heard):
+                self._listener.alive(max(0.0, min(heard) + self._grace - time.monotonic()))
         self._follow()
 
     def touched(self, keys: Sequence[bytes] | None) -> None:
@@ -283,26 +221,11 @@ class Watch:
             self._listener.everything()
             return
         names, guarded = self._sorted(keys)
-        gone: list[str] = []
-        compared: dict[str, int] = {}
-        for name in names:
-            known = self.table.known([name])[0]
-            held = self.table.forget(name)
-            with self._lock:
-                if name in self._making:
-                    self._making[name] = True
-                    continue
-                mine = self._made.pop(name, None)
-            expected = known if held and known is not None else mine
-            if expected is not None:
-                compared[name] = expected
-            else:
-                gone.append(name)
+        gone, compared = self.own.names_pushed(names)
         if compared:
-            self._compare(list(compared), compared)
-        with self._lock:
-            own = {key: self._written.pop(key) for key in guarded if key in self._written}
-        changed = [key for key in guarded if key not in own]
+            with self.own.comparing(compared) as present:  # On the feed's thread, which may wait.
+                present(self._stamps([*compared], Deadline.after(_SECONDS)))
+        changed, own = self.own.keys_pushed(guarded)
         if own:
             changed += self._changed_guards(own)
         if gone or changed:
@@ -321,11 +244,6 @@ class Watch:
                 names.append(rest)
         return names, guarded
 
-    def _compare(self, names: list[str], expected: dict[str, int]) -> None:
-        """On the feed's thread, which may wait."""
-        with self.comparing(names, expected) as present:
-            present(self._stamps(names, Deadline.after(_SECONDS)))
-
     def _changed_guards(self, own: dict[str, int]) -> list[str]:
         """Those keys whose guards somebody else has raised since."""
         keys = list(own)
@@ -334,20 +252,6 @@ class Watch:
         except TierError:
             return keys
         return [key for key, guard in zip(keys, present, strict=True) if guard != own[key]]
-
-
-@final
-class Made:
-    """Stamps that this process has had made, and the names for which a push came meanwhile: it may
-    have told of the making, or of what somebody else has done right after it.
-    """
-
-    __slots__ = ("expected", "stamps", "touched")
-
-    def __init__(self) -> None:
-        self.stamps: list[int] = []
-        self.expected: dict[str, int] = {}
-        self.touched: list[str] = []
 
 
 @final
@@ -360,10 +264,9 @@ class _Ear:
         self._turn = turn
 
     def begun(self, subscribed: bool, missed: Sequence[bytes] | None) -> None:
-        if self._counts():
-            self._watch.begun(self._number, missed)
-            if subscribed:
-                self._watch.published.up(True)
+        self._watch.begun(self._turn, self._number, missed)
+        if subscribed and self._counts():
+            self._watch.published.up(True)
 
     def published(self, text: bytes) -> None:
         self._watch.published.heard(text)
@@ -372,12 +275,11 @@ class _Ear:
         self._watch.touched(keys)
 
     def carried(self, sent: float) -> None:
-        if self._counts():
-            self._watch.carried(self._number, sent)
+        self._watch.carried(self._turn, self._number, sent)
 
     def ended(self) -> None:
         if self._counts():
-            self._watch.ended(self._number)
+            self._watch.ended(self._turn, self._number)
             if self._number == 0:
                 self._watch.published.up(False)
 

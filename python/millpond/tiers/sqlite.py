@@ -26,7 +26,9 @@ from millpond.io.sqlite.upkeep import USE_GRAIN, Upkeep
 from millpond.io.sqlite.writer import Writer
 
 from .base import Changes, Fetched, Held
-from .sqlite_rows import CHANGES, HELD, LAST, RECORD, SCAN, STAMP, USUAL, range_of, sound
+from .kept_leases import KeptEnds
+from .sqlite_leases import LeaseCalls
+from .sqlite_rows import BRIEF, CHANGES, HELD, LAST, RECORD, SCAN, STAMP, USUAL, range_of, sound
 from .sqlite_transaction import NAME, Transaction
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ _NOTHING = (None, 0, 0, 0)
 
 
 @final
-class SQLiteTier:
+class SQLiteTier(LeaseCalls):
     """A Tier in a SQLite file.
 
     Args:
@@ -107,6 +109,7 @@ class SQLiteTier:
         self._namespace = namespace
         self._max_bytes = max_bytes
         self._clock = clock
+        self._ends = KeptEnds()
         files = Files(data_folder(data_dir), FILE)
         self._database = Database(files)
         self._upkeep = Upkeep(max_bytes, files.wal, self.now)
@@ -122,6 +125,7 @@ class SQLiteTier:
             self._database,
             RECORD,
             USUAL,
+            BRIEF,
             self._upkeep.note,
             self._look,
             clock,
@@ -218,14 +222,16 @@ class SQLiteTier:
 
     def stamp(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         known = self.fetch((), names, deadline).stamps
-        if None not in known:
-            return known  # type: ignore[return-value]
+        stamps = [stamp for stamp in known if stamp is not None]
+        if len(stamps) == len(names):
+            return stamps
         return self._do(lambda done: done.stamp(self._spaced(names)), deadline)
 
     async def astamp(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         known = (await self.afetch((), names, deadline)).stamps
-        if None not in known:
-            return known  # type: ignore[return-value]
+        stamps = [stamp for stamp in known if stamp is not None]
+        if len(stamps) == len(names):
+            return stamps
         return await self._ado(lambda done: done.stamp(self._spaced(names)), deadline)
 
     def store(self, entries: Sequence[Entry], deadline: Deadline) -> list[bool]:

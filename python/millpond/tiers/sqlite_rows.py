@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 RECORD = "SELECT CAST(data AS BLOB), guard, expires, used FROM records WHERE key = ?"
 # The same of an entry that lives and whose use has been noted.
 USUAL = "SELECT CAST(data AS BLOB), guard FROM records WHERE key = ? AND expires > ? AND used >= ?"
+# That without its guard, which only who did not find it needs.
+BRIEF = "SELECT CAST(data AS BLOB) FROM records WHERE key = ? AND expires > ? AND used >= ?"
 STAMP = "SELECT stamp, used FROM generations WHERE name = ?"
 HELD = "SELECT CAST(data AS BLOB), expires FROM records WHERE key = ? AND size > 0 AND expires > ?"
 SCAN = (

@@ -12,6 +12,8 @@ from millpond.errors import LimitError
 from millpond.io.sqlite.errors import damaged
 from millpond.io.sqlite.schema import GUARD_LIFE, MICROS, NAME_GRAIN
 
+from .sqlite_leases import LeaseRows
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -23,13 +25,12 @@ NAME, KEY = 0, 1
 _INT64 = 1 << 63
 
 _FILL = """INSERT INTO records (key, guard, fence, expires, used, size, data)
-VALUES (:key, 0, :fence, :expires, :now, :size, :data)
-ON CONFLICT (key) DO UPDATE SET fence = max(fence, excluded.fence), expires = excluded.expires,
-    used = excluded.used, size = excluded.size, data = excluded.data
-WHERE guard <= :bygone AND (:fence = 0 OR fence <= :fence)"""
-_FILL_GUARDED = """UPDATE records SET fence = max(fence, :fence), expires = :expires,
-    used = :now, size = :size, data = :data
-WHERE key = :key AND guard = :guard AND guard > :bygone AND (:fence = 0 OR fence <= :fence)"""
+VALUES (:key, 0, 0, :expires, :now, :size, :data)
+ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, used = excluded.used,
+    size = excluded.size, data = excluded.data
+WHERE guard <= :bygone"""
+_FILL_GUARDED = """UPDATE records SET expires = :expires, used = :now, size = :size, data = :data
+WHERE key = :key AND guard = :guard AND guard > :bygone"""
 _WRITE = """INSERT INTO records (key, guard, fence, expires, used, size, data)
 VALUES (:key, :guard, 0, :expires, :now, :size, :data)
 ON CONFLICT (key) DO UPDATE SET guard = excluded.guard, expires = excluded.expires,
@@ -49,6 +50,9 @@ class Transaction:
         connection: where it was begun.
         now: microseconds since 1970.
         max_ttl: seconds that an entry stays at most.
+
+    Attributes:
+        leases: those in the file.
     """
 
     def __init__(self, connection: sqlite3.Connection, now: int, max_ttl: float) -> None:
@@ -56,11 +60,12 @@ class Transaction:
         self._connection = connection
         self._now = now
         self._max_ttl = max_ttl
+        self.leases = LeaseRows(connection.execute, now)
         self._highest: int | None = None
         self._log: list[tuple[int, int, str]] = []
 
     def store(self, entries: Sequence[Entry]) -> list[bool]:
-        """Fill in what loads brought, where guard and fence are still theirs."""
+        """Fill in what loads brought, where guard and lease are still theirs."""
         return [self._fill(entry) for entry in entries]
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -139,6 +144,15 @@ class Transaction:
         return int(self._execute("SELECT last_insert_rowid()").fetchone()[0])
 
     def _fill(self, entry: Entry) -> bool:
+        if not entry.fence:
+            return self._filled(entry)
+        if not self.leases.stands(entry.key, entry.fence):
+            return False
+        filled = self._filled(entry)
+        self.leases.end(entry.key, entry.fence, "landed" if filled else "none")
+        return filled
+
+    def _filled(self, entry: Entry) -> bool:
         row = self._row(entry)
         row["bygone"] = self._now - GUARD_LIFE
         if entry.guard:
@@ -150,7 +164,6 @@ class Transaction:
         life = max(1, round(min(entry.ttl, self._max_ttl) * MICROS))
         return {
             "key": entry.key,
-            "fence": entry.fence,
             "expires": self._now + life,
             "now": self._now,
             # An entry of no bytes is still one.

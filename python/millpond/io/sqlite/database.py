@@ -235,6 +235,8 @@ class Database:
         if old is not None:
             del self.local.reader
             old.close(_CLOSE_PATIENCE)
+        if self.opened is None:
+            raise ClosedError  # Nor is to be waited for: another thread may be opening it.
         with self._gate:
             opened, connection = self.connect()
             with_settings(connection, f"cache_size = -{_CACHE_KIB}", "query_only = ON")

@@ -41,7 +41,7 @@ class Job(Generic[_Unit, _T]):
         self.run = run
         self.deadline = deadline
         self.weight = weight
-        self._result: _T | None = None
+        self._result: tuple[_T] | None = None
         self._error: BaseException | None = None
         self._landed: threading.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,9 +69,17 @@ class Job(Generic[_Unit, _T]):
             raise late()
         return self._outcome()
 
-    def land(self, result: _T | None, error: BaseException | None = None) -> None:
-        """Hand over what came of it. Called once, by the writer."""
-        self._result, self._error = result, error
+    def land(self, result: _T) -> None:
+        """Hand over what it returned. This or `fail` is called once, by the writer."""
+        self._result = (result,)
+        self._tell()
+
+    def fail(self, error: BaseException) -> None:
+        """Hand over why there is nothing."""
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
         if self._landed is not None:
             self._landed.release()
         elif self._loop is not None:
@@ -86,6 +94,6 @@ class Job(Generic[_Unit, _T]):
             self._future.set_result(None)
 
     def _outcome(self) -> _T:
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]
+        if self._result is None:
+            raise self._error or late()
+        return self._result[0]

@@ -29,6 +29,9 @@ NAME_GRAIN = 3600 * MICROS
 # log: what was invalidated (kind 0 a generation name, 1 a key), oldest first. AUTOINCREMENT never
 #   gives a number again, also when all rows are gone.
 # meta: "stamp" is the highest stamp ever given.
+# leases: who loads an entry, until when; and how that ended, if it brought no value, until when
+#   those who wait may ask (1 none, 2 failed). `fence` of records was to be for that,
+#   and is always 0.
 _FIRST = (
     """CREATE TABLE records (
         id INTEGER PRIMARY KEY,
@@ -57,7 +60,13 @@ _FIRST = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO meta VALUES ('stamp', 0)",
 )
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_LEASES = (
+    """CREATE TABLE leases (
+        key TEXT PRIMARY KEY, fence INTEGER NOT NULL, expires INTEGER NOT NULL, outcome INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX leases_expires ON leases (expires)",
+)
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _LEASES)
 
 
 def is_ready(connection: sqlite3.Connection) -> bool:

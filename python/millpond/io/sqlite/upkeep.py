@@ -136,15 +136,20 @@ class Upkeep:
             return
         uses, self._uses = self._uses, {}
         names, self._names = self._names, {}
-        with _Short(connection):
-            connection.executemany(
-                "UPDATE records SET used = ?2 WHERE key = ?1 AND used < ?2 AND size > 0",
-                list(uses.items()),
-            )
-            connection.executemany(
-                "UPDATE generations SET used = ?2 WHERE name = ?1 AND used < ?2",
-                list(names.items()),
-            )
+        try:
+            with _Short(connection):
+                connection.executemany(
+                    "UPDATE records SET used = ?2 WHERE key = ?1 AND used < ?2 AND size > 0",
+                    list(uses.items()),
+                )
+                connection.executemany(
+                    "UPDATE generations SET used = ?2 WHERE name = ?1 AND used < ?2",
+                    list(names.items()),
+                )
+        except BaseException:  # Others write: they are written down next time.
+            self._uses = uses | self._uses
+            self._names = names | self._names
+            raise
 
     def _purge(self, connection: sqlite3.Connection, now: int, evict: int) -> bool:
         """Remove a batch of what is over, else some of what was used least recently.
@@ -160,6 +165,11 @@ class Upkeep:
             connection.execute(
                 "DELETE FROM counters WHERE key IN (SELECT key FROM counters"
                 " WHERE expires > 0 AND expires <= ? LIMIT ?)",
+                (now, _BATCH_ROWS),
+            )
+            connection.execute(
+                "DELETE FROM leases WHERE key IN"
+                " (SELECT key FROM leases WHERE expires <= ? LIMIT ?)",
                 (now, _BATCH_ROWS),
             )
             if not ids and evict > 0:
@@ -227,7 +237,7 @@ class Upkeep:
         """
         while self._purge(connection, now, evict=0):
             pass
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        _give_back(connection)
         return self._cut(connection)
 
     def _vacuum(self, connection: sqlite3.Connection) -> bool:
@@ -235,7 +245,7 @@ class Upkeep:
         pages = _pragma(connection, "page_count")
         if free < _VACUUM_PAGES or free < pages * _VACUUM_FROM:
             return False
-        connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        _give_back(connection, _VACUUM_PAGES)
         return True
 
 
@@ -251,6 +261,15 @@ class _Short:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._connection.in_transaction:
             self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _give_back(connection: sqlite3.Connection, pages: int = 0) -> None:
+    """Give free pages back to the file system; 0: all of them.
+
+    SQLite gives a page back a step, and `fetchall` on CPython 3.11 makes one step of a statement
+    whose rows have no columns.
+    """
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from millpond.errors import MillpondError, TierError
 from millpond.io.deadline import Deadline
 from millpond.io.jitter import jittered
+from millpond.io.threads import begin
 
 from . import fork
 from .errors import (
@@ -144,11 +145,9 @@ class Writer(Generic[_Unit]):
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                thread = threading.Thread(
-                    target=self._serve, args=(self._line,), name="millpond-sqlite", daemon=True
-                )
-                self._thread = thread
-                thread.start()
+                self._thread = begin("millpond-sqlite", self._serve, self._line)
+                if self._thread is None:
+                    raise TierError("no thread can be started that writes", tier=TIER)
 
     def _serve(self, line: queue.SimpleQueue[_AnyJob | None]) -> None:
         more = False
@@ -198,7 +197,10 @@ class Writer(Generic[_Unit]):
                     return
             else:
                 for job, (result, refusal) in zip(waiting, outcomes, strict=True):
-                    job.land(result, refusal)
+                    if refusal is None:
+                        job.land(result)
+                    else:
+                        job.fail(refusal)
                 return
 
     def _fail(self, waiting: list[_AnyJob], failure: Exception) -> None:
@@ -208,7 +210,7 @@ class Writer(Generic[_Unit]):
                 self._commit([job])
             return
         for job in waiting:
-            job.land(None, _copy_of(failure) if isinstance(failure, _FORESEEN) else failure)
+            job.fail(_copy_of(failure) if isinstance(failure, _FORESEEN) else failure)
 
     def _in_time(self, jobs: list[_AnyJob]) -> list[_AnyJob]:
         waiting: list[_AnyJob] = []
@@ -216,7 +218,7 @@ class Writer(Generic[_Unit]):
             if job.deadline.left():
                 waiting.append(job)
             else:
-                job.land(None, late())
+                job.fail(late())
         return waiting
 
     def _attempt(self, jobs: list[_AnyJob]) -> list[tuple[Any, BaseException | None]]:
