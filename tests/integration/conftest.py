@@ -12,10 +12,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from millpond import Engine
 from millpond.tiers.redis import RedisTier
 from tests.integration.faces import Face
+from tests.integration.faults import FaultProxy
 from tests.integration.mills import Async, Sync
 from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
 
@@ -39,6 +41,20 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis_server.client() as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the shared redis-server, which gives texts."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer, redis_url: str) -> Iterator[FaultProxy]:
+    """A fault proxy before the shared redis-server."""
+    with FaultProxy(redis_server) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from millpond.errors import TierError, TierTimeoutError
 from millpond.io.deadline import Deadline
+from millpond.tiers.base import Entry
+from tests.integration.faults import FaultProxy
 
 
 class Face:
@@ -43,3 +49,33 @@ class Face:
 
 # What the fixture `redis_faces` is: from a URL or settings, and options of the tier, to its face.
 RedisFaces = Callable[..., Face]
+
+# Seconds that a call in these tests may take.
+BUDGET = 0.05
+# How late an answer may be on a machine that does other things too; usually it is 5 ms, as the
+# best of several shows.
+LATE = 0.25
+
+
+def at(proxy: FaultProxy) -> str:
+    return f"redis://127.0.0.1:{proxy.port}"
+
+
+def entry(key: str, data: bytes = b"data", **other: Any) -> Entry:
+    return Entry(key, data, 60.0, **other)
+
+
+def failure(call: Callable[[], Any]) -> TierError:
+    with pytest.raises(TierError) as caught:
+        call()
+    return caught.value
+
+
+def timed(face: Face, call: Callable[[], Any]) -> float:
+    """Seconds by which a call that must time out was late."""
+    face.seconds = BUDGET
+    start = time.monotonic()
+    assert isinstance(failure(call), TierTimeoutError)
+    late = time.monotonic() - start - BUDGET
+    assert -0.001 < late < LATE
+    return late

@@ -1,4 +1,4 @@
-"""A worker of test_leases.py: an Engine in a process of its own, told on stdin what to call.
+"""A worker of test_lease_processes.py: an Engine in its own process, told on stdin what to call.
 
 Each line is JSON: {"call": [keys]} answers with the value or the error of each; {"stats": true}
 with the counts. What its function does is steered through the same Redis: it notes each of its

@@ -74,6 +74,16 @@ def settle(mills: tuple[Engine, Engine]) -> None:
     soon(lambda: not marker.cache_contains())
 
 
+def keep(face: Any, function: Any, *args: Any) -> None:
+    """Call until memory keeps it.
+
+    A load is not kept if a stamp that it carries is told to be new on the way, as when another
+    Engine has just come with the namespace. Where memory has nothing, the next call asks the tier,
+    and for some milliseconds it may do so under the stamps from before an invalidation.
+    """
+    soon(lambda: face.call(function, *args) is not None and function.cache_contains(*args))
+
+
 def counted() -> tuple[list[Any], Callable[[Any], Any]]:
     calls: list[Any] = []
 

@@ -151,20 +151,12 @@ class RedisCluster:
         """
         replicas = self.replicas_of(master)
         for replica in replicas:
-            with replica.client() as client:
-                # The master wants no password, so the replica's attempts to log in fail.
-                client.config_set("masterauth", "refused")
-        with master.client() as client:
-            client.execute_command("CLIENT KILL TYPE replica")
-        wait_until(
-            lambda: not any(self._linked(replica) for replica in replicas), "the links are cut"
-        )
+            replica.cut_link(master)
         return replicas
 
     def mend_replica_link(self, replicas: list[RedisServer]) -> None:
         for replica in replicas:
-            with replica.client() as client:
-                client.config_set("masterauth", "")
+            replica.mend_link()
 
     @property
     def ok(self) -> bool:
@@ -203,7 +195,7 @@ class RedisCluster:
         for place, node in enumerate(self.nodes[count:]):
             _cluster(node, "REPLICATE", self._id(self.nodes[place % count]))
         wait_until(
-            lambda: self.ok and all(self._linked(node) for node in self.nodes[count:]),
+            lambda: self.ok and all(node.linked() for node in self.nodes[count:]),
             "the cluster serves every slot and the replicas follow",
         )
 
@@ -213,10 +205,6 @@ class RedisCluster:
             if sum("handshake" not in line for line in lines) < len(self.nodes):
                 return False
         return True
-
-    def _linked(self, node: RedisServer) -> bool:
-        with node.client() as client:
-            return bool(client.info("replication").get("master_link_status") == "up")
 
     def _living_masters(self) -> list[RedisServer]:
         found = []

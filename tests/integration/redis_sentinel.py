@@ -57,7 +57,7 @@ class RedisSentinel:
         self,
         *,
         replicas: int = 1,
-        down_after: float = 0.5,
+        down_after: float = 1.0,
         options: Mapping[str, str | int] | None = None,
     ) -> None:
         self.service = "millpond"
@@ -137,7 +137,11 @@ class RedisSentinel:
     @staticmethod
     def _hurry(sentinel: RedisServer, *, publish: int) -> None:
         with sentinel.client() as client:
-            periods: list[Any] = ["info-period", 100, "publish-period", publish]
+            # A new primary is first asked for a sign of life after a ping period. Were that as long
+            # as `down_after`, it could be thought down at once, and the old one take its place
+            # again, without what was written since. But five periods must be longer than the
+            # second in which a replica says how it is, or none is good enough to be promoted.
+            periods: list[Any] = ["info-period", 100, "ping-period", 400, "publish-period", publish]
             client.execute_command("SENTINEL", "DEBUG", *periods)
 
     def _complete(self) -> bool:
@@ -146,11 +150,7 @@ class RedisSentinel:
                 state: Any = client.sentinel_master(self.service)
                 if state["num-other-sentinels"] < 2 or state["num-slaves"] < self._replicas:
                     return False
-        return all(self._linked(server) for server in self.servers[1:])
-
-    def _linked(self, server: RedisServer) -> bool:
-        with server.client() as client:
-            return bool(client.info("replication").get("master_link_status") == "up")
+        return all(server.linked() for server in self.servers[1:])
 
     def _port_by(self, sentinel: RedisServer) -> int:
         import redis

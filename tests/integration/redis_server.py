@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.integration.process import Server, find, free_port, run, temporary_folder
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,6 +149,28 @@ class RedisServer(Server):
         with self.client() as client:
             told: Any = client.info("replication")
             return int(told.get("slave_repl_offset", told["master_repl_offset"]))
+
+    # ---- as a replica
+
+    def linked(self) -> bool:
+        """Whether it receives what its primary does."""
+        with self.client() as client:
+            return bool(client.info("replication").get("master_link_status") == "up")
+
+    def cut_link(self, primary: RedisServer) -> None:
+        """Let it receive nothing more from its primary. It stays where it is, and may be promoted:
+        with what it had before the cut."""
+        with self.client() as client:
+            # The primary wants no password, so the replica's attempts to log in fail.
+            client.config_set("masterauth", "refused")
+        with primary.client() as client:
+            client.execute_command("CLIENT KILL TYPE replica")
+        wait_until(lambda: not self.linked(), "the link is cut")
+
+    def mend_link(self) -> None:
+        """Undo that."""
+        with self.client() as client:
+            client.config_set("masterauth", "")
 
     # ---- starting
 

@@ -11,7 +11,7 @@ import pytest
 
 from millpond import Engine, cache_control, observe
 from millpond.cache import CallRecord
-from tests.integration.mills import Async, Sync, counted, settle, soon
+from tests.integration.mills import Async, Sync, counted, keep, settle, soon
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
 
@@ -77,8 +77,8 @@ def test_an_invalidated_tag_is_a_miss_in_the_tier(
 ) -> None:
     calls, body = counted()
     first, second = (face.function(mill, body, tags=("user:{x}",)) for mill in mills)
-    face.call(first, 7)
-    face.call(first, 8)
+    keep(face, first, 7)
+    keep(face, first, 8)
     outcome = face.invalidate(mills[0], tags="user:7")
     assert outcome.done
     assert (outcome.memory, outcome.tiers) == (1, {tier: "done"})
@@ -288,8 +288,7 @@ def follow_the_cluster(cluster: RedisCluster, mills: tuple[Engine, Engine]) -> N
     soon(heard)
     first(1)
     settle(mills)
-    second(1)
-    assert second.cache_contains(1)
+    keep(Sync(), second, 1)
     mills[0].invalidate(tags="all")
     soon(lambda: not second.cache_contains(1))
     assert calls == [1]

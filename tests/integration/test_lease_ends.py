@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from millpond import Engine
+from millpond.cache.stage import Budget
 from tests.integration.faults import FaultProxy
 from tests.integration.redis_server import RedisServer
 from tests.integration.servers import wait_until
@@ -61,3 +62,20 @@ def test_an_end_that_nobody_waits_for_any_more_is_not_told(proxy: FaultProxy) ->
     wait_until(lambda: sum(mill.stats()["redis"]["errors"].values()) > 1, "it was tried again")
     wait_until(lambda: not keeper._ends, "it is given up", 5)
     mill.close()
+
+
+def test_a_tier_that_is_found_out_in_closing_is_probed_by_nobody(proxy: FaultProxy) -> None:
+    before = {*threading.enumerate()}
+    mill = Engine(redis=f"redis://127.0.0.1:{proxy.port}", database=False).open()
+    keeper: Any = mill._stages[0].keeper
+    wait_until(lambda: mill.stats()["redis"]["coherence"]["heard"], "it is up")
+    for _ in range(20):  # So that a few errors are no large share.
+        assert keeper.stage.ask(Budget(1.0), "renew", [("k", 1)], 1.0) == [False]
+    proxy.set("kill")
+    for _ in range(4):  # Of five errors in a row, at which it is out.
+        assert keeper.stage.ask(Budget(1.0), "renew", [("k", 1)], 1.0) is None
+    assert mill.stats()["redis"]["state"] == "closed"
+    keeper.hold("k", 1)
+    mill.close()
+    assert mill.stats()["redis"]["state"] == "open"
+    wait_until(lambda: not {*threading.enumerate()} - before, "the threads are over")

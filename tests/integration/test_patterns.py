@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millpond import Engine
-from tests.integration.mills import Sync, counted, settle, soon
+from tests.integration.mills import Sync, counted, keep, settle, soon
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
 
@@ -47,10 +47,9 @@ def test_functions_that_only_others_know_are_found(
     here = face.function(one, named("prices.here", counted()[1]))
     theirs = face.function(two, named("prices.theirs", prices[1]))
     other = face.function(two, named("stock.theirs", stock[1]))
-    face.call(here, 1)
-    face.call(theirs, 1)
-    face.call(other, 1)
     settle((one, two))
+    for function in (here, theirs, other):
+        keep(face, function, 1)
     outcome = face.invalidate(one, **given)
     assert (outcome.tiers, outcome.memory) == ({tier: "done"}, 1)
     soon(lambda: not theirs.cache_contains(1))
@@ -87,9 +86,8 @@ def test_values_that_no_tier_takes_are_dropped_elsewhere(
 ) -> None:
     one, two = mills
     function = face.function(two, named("odd", lambda x: Odd()))
-    face.call(function, 1)
     settle((one, two))
-    assert function.cache_contains(1)
+    keep(face, function, 1)
     assert face.invalidate(one, glob="test:shop.odd*").done
     soon(lambda: not function.cache_contains(1))
 
@@ -115,9 +113,8 @@ def test_a_redis_that_was_emptied_is_told_the_names_again(
         with redis_server.client() as client:
             client.flushall()
         soon(lambda: not function.cache_contains(1))
-        function(2)
         settle((one, two))
-        assert function.cache_contains(2)
+        keep(Sync(), function, 2)
         one.invalidate(prefix="test:shop.odd")
         soon(lambda: not function.cache_contains(2))
 

@@ -216,6 +216,19 @@ def test_the_guide_s_rules_suffice(redis_faces: RedisFaces) -> None:
         walk(redis_faces(f"{as_app(server)}/1?client_name=mine"))
 
 
+def test_to_ask_for_replicas_needs_one_right_more(redis_faces: RedisFaces) -> None:
+    for line, sufficient in ((rules(), False), (f"{rules()} +wait", True)):
+        with served(line) as server:
+            face = redis_faces(as_app(server))
+            [stamp] = face.bump([NAME])
+            if sufficient:
+                assert face.confirm([(NAME, stamp)], 0) == 0
+            else:
+                assert kind(lambda face=face, at=stamp: face.confirm([(NAME, at)], 0)) == (  # type: ignore[misc] # mypy knows no defaults of lambdas
+                    "configuration"
+                )
+
+
 # A PING that is refused is an answer too; the right to it keeps the server's ACL LOG clean.
 @pytest.mark.parametrize("command", [one for one in commands() if one != "ping"])
 def test_none_of_the_guide_s_rules_is_too_much(command: str) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
 
 from millpond import Engine
+from millpond.cache.tiered import TieredCache
+from millpond.tiers.redis import RedisTier
 from tests.integration.faults import FaultProxy
 from tests.integration.redis_server import RedisServer
 from tests.integration.servers import wait_until
@@ -184,3 +189,111 @@ def test_without_the_right_to_ask_a_cut_costs_the_memory(own_redis: RedisServer)
             for number in feeds:
                 client.client_kill_filter(_id=number)
             wait_until(lambda: mill.stats()["redis"]["coherence"]["losses"] == 1, "it is dropped")
+
+
+def hold_back_pushes(pair: Pair) -> None:
+    """From now on what the first is told arrives 300 ms later, its answers at once."""
+    pair.proxy.set("latency", way="down", to=pair.proxy.find(b"TRACKING"), seconds=0.3)
+
+
+def test_an_answer_that_overtakes_a_push_keeps_nothing_alive(pair: Pair) -> None:
+    with pair.server.client() as client:
+        pair.kill_feeds(client)  # After it no stamp is known, and memory is as it was.
+    wait_until(pair.heard, "the feeds are back")
+    assert pair.kept() == list(range(10))
+    hold_back_pushes(pair)
+    pair.other.cache_clear()
+    pair.f(11)  # Asks for the function's stamp, and is told the new one.
+    wait_until(lambda: pair.kept() == [], "the push has come")
+
+
+def test_stamps_that_are_made_before_a_push_keep_nothing_alive(pair: Pair) -> None:
+    one, two = (mill.cache("shared", ttl="10m") for mill in (pair.one, pair.two))
+    one.set("old", 1, tags="one")
+    one.get("old")
+    calls = one.stats().hits
+    wait_until(lambda: one.get("old") == 1 and one.stats().hits > calls, "it is in memory")
+    hold_back_pushes(pair)
+    two.clear()
+    one.set("new", 2, tags="two")  # Has the stamps of the cache and the tag made, in one step.
+    wait_until(lambda: one.get("old") is None, "the push has come")
+
+
+def test_a_value_that_was_replaced_before_its_set_was_answered_is_not_kept(
+    own_redis: RedisServer,
+) -> None:
+    with FaultProxy(own_redis) as proxy:
+        slow = RedisTier(f"redis://127.0.0.1:{proxy.port}", timeout=5.0)
+        with (
+            Engine(redis=slow, database=False, budget=20.0) as one,
+            Engine(redis=own_redis.url, database=False) as two,
+        ):
+            replaced_in_between(own_redis, proxy, one.cache("shared"), two.cache("shared"))
+
+
+def replaced_in_between(
+    server: RedisServer, proxy: FaultProxy, one: TieredCache, two: TieredCache
+) -> None:
+    one.set("k", 0)
+    wait_until(lambda: proxy.find(b"TRACKING"), "it listens")
+    feeds = proxy.find(b"TRACKING")
+    calls = [link.number for link in proxy.connections if link.open and link.number not in feeds]
+    key = one._key("k")[0]
+    with server.client() as client:
+        first = client.get(key)
+        proxy.set("latency", way="down", to=calls, seconds=0.5)
+        setting = threading.Thread(target=one.set, args=("k", "mine"))
+        setting.start()
+        wait_until(lambda: client.get(key) != first, "it is stored", every=0.001)
+        two.set("k", "theirs")
+        assert setting.is_alive()
+        setting.join()
+    proxy.heal()
+    assert one.get("k") == "theirs"
+    # And a value that nobody replaces is kept, though the push may come before the answer.
+    proxy.set("latency", way="down", to=calls, seconds=0.2)
+    one.set("k", "last")
+    proxy.heal()
+    hits = one.stats().hits
+    assert one.get("k") == "last"
+    assert one.stats().hits == hits + 1
+
+
+@pytest.mark.parametrize("kind", ["function", "cache"])
+def test_what_is_set_before_anything_is_loaded_is_no_older_than_others(
+    own_redis: RedisServer, kind: str
+) -> None:
+    with (
+        Engine(redis=own_redis.url, database=False) as two,
+        # Not opened: setting a value is the first that is done with it.
+        closing(Engine(redis=own_redis.url, database=False)) as one,
+    ):
+        setters: list[Callable[[str], object]] = []
+        getters: list[Callable[[], object]] = []
+        for mill in (one, two):
+            if kind == "cache":
+                cache = mill.cache("shared", ttl="10m")
+                setters.append(partial(cache.set, "k"))
+                getters.append(partial(cache.get, "k"))
+            else:
+
+                @mill.with_cache(namespace="test", key=lambda: "k", ttl="10m")
+                def f() -> str:
+                    return "loaded"
+
+                setters.append(f.cache_set)
+                getters.append(f)
+        setters[0]("one")
+        setters[1]("two")
+        wait_until(lambda: getters[0]() == "two", "it is told")
+
+
+def test_what_has_no_stored_form_takes_the_old_value_away(pair: Pair) -> None:
+    one, two = (mill.cache("shared") for mill in (pair.one, pair.two))
+    one.set("k", 1)
+    assert two.get("k") == 1
+    value = threading.Lock()
+    one.set_many({"k": value, "l": 2})
+    assert one.get("k") is value
+    wait_until(lambda: two.get("k") is None, "the other is told")
+    assert two.get("l") == 2

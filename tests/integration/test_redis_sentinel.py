@@ -11,7 +11,11 @@ import pytest
 import redis
 
 from millpond.errors import TierError
+from millpond.io import redis_feed
 from millpond.io.deadline import Deadline
+from millpond.io.redis import Server
+from millpond.io.redis_feed import Feed
+from millpond.io.redis_sentinel import SentinelFinder
 from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry
 from millpond.tiers.redis import RedisTier
@@ -92,6 +96,79 @@ def test_who_hung_and_was_replaced_is_asked_no_more(redis_faces: RedisFaces) -> 
         before.thaw()
         face.seconds = 5.0
         assert face.fetch(["k"], []).data == [b"new"]
+
+
+def test_who_hung_while_it_was_connected_to_and_was_replaced_is_not_the_primary(
+    redis_faces: RedisFaces,
+) -> None:
+    with RedisSentinel() as group:
+        before = group.primary
+        with before.client() as client:
+            client.set("k", b"old")
+        face = redis_faces(url(group), timeout=30.0)
+        face.seconds = 30.0
+        found: list[Any] = []
+
+        def fetch() -> None:
+            try:
+                found.append(face.fetch(["k"], []).data)
+            except TierError as error:
+                found.append(error.kind)
+
+        before.freeze()
+        thread = threading.Thread(target=fetch)
+        thread.start()  # It is told where the primary is, and that does not answer.
+        with group.await_another(before).client() as client:
+            client.set("k", b"new")
+        assert thread.is_alive()
+        before.thaw()
+        thread.join()
+        assert found == ["not_ready"]
+        assert face.fetch(["k"], []).data == [b"new"]
+
+
+class Begun:
+    """Told of a feed: to which port it was connected whenever it began."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+        self.feed: Feed | None = None
+
+    def begun(self, subscribed: bool, missed: object) -> None:
+        assert self.feed is not None
+        assert self.feed._sock is not None
+        self.ports.append(self.feed._sock.getpeername()[1])
+
+    def touched(self, keys: object) -> None:
+        pass
+
+    def carried(self, sent: float) -> None:
+        pass
+
+    def published(self, text: bytes) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+
+def test_a_feed_listens_to_nobody_who_hung_and_was_replaced(
+    group: RedisSentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_feed, "_CONNECT", 30.0)  # It waits for as long as it takes here.
+    settings = RedisSettings.from_url(url(group))
+    server = Server(settings, SentinelFinder(settings, "redis"))
+    before = group.primary
+    before.freeze()
+    told = Begun()
+    told.feed = Feed(server, b"~g:", told)  # It is connecting when another takes the place.
+    after = group.await_another(before)
+    before.thaw()
+    wait_until(lambda: told.ports, "it has begun")
+    told.feed.close()
+    server.close()
+    assert told.ports == [after.port]
+    wait_until(lambda: is_replica(before), "it is a replica now")
 
 
 def test_sentinels_that_are_down_or_hang_are_passed_by(

@@ -10,13 +10,15 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millpond import Engine
 from millpond.errors import TierError
 from millpond.io.deadline import Deadline
 from millpond.io.sqlite import schema
+from millpond.io.sqlite.files import Files
 from millpond.tiers.base import Entry
 from millpond.tiers.sqlite import FILE, SQLiteTier
 from tests.integration.children import Child
@@ -183,7 +185,7 @@ def test_an_older_file_is_migrated_with_what_it_holds(
     works(tier)
     tier.close()
     connection = sqlite3.connect(tier.path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.STEPS),)
     assert connection.execute("SELECT count(*) FROM owners").fetchone() == (0,)
     connection.close()
 
@@ -209,7 +211,7 @@ def test_a_newer_file_is_left_as_it_is(make: Callable[..., SQLiteTier]) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = tier.path.read_bytes()
-    refused(make(), "schema version 99, and this millpond knows up to 1")
+    refused(make(), "schema version 99, and this millpond knows up to 2")
     assert tier.path.read_bytes() == before
 
 
@@ -431,3 +433,41 @@ def test_a_disk_that_is_full_from_the_start_is_full(small_disk: Path) -> None:
     ballast.unlink()
     assert tier.store([entry("a")], soon()) == [True]
     tier.close()
+
+
+@pytest.mark.parametrize("first", ["load", "set", "cache"])
+def test_an_event_loop_goes_on_while_the_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    opened = Files.open
+    opening, go_on = threading.Event(), threading.Event()
+    let_go: list[bool] = []
+
+    def held_up(self: Files, deadline: Deadline) -> Any:
+        opening.set()
+        let_go.append(go_on.wait(10))
+        return opened(self, deadline)
+
+    monkeypatch.setattr(Files, "open", held_up)
+    mill = Engine(data_dir=str(tmp_path / "data"))
+
+    @mill.with_cache(namespace="test")
+    async def f(x: int) -> int:
+        return x
+
+    async def main() -> None:
+        match first:
+            case "load":
+                begun = [asyncio.create_task(f(x)) for x in range(3)]
+            case "set":
+                begun = [asyncio.create_task(f.cache_aset(1, x)) for x in range(3)]
+            case _:
+                begun = [asyncio.create_task(mill.cache("c").aset(x, x)) for x in range(3)]
+        assert await asyncio.to_thread(opening.wait, 10)
+        go_on.set()  # By the loop, which must not be what opens.
+        await asyncio.gather(*begun)
+
+    asyncio.run(main())
+    assert let_go
+    assert all(let_go)
+    mill.close()

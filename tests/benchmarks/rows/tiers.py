@@ -132,6 +132,14 @@ def _redis_many(context: Context) -> Sampler:
     return TimedLoop(context, "f(x)", {"f": cache.get_many}, BATCHES)
 
 
+def _redis_amany(context: Context) -> Sampler:
+    loop = new_event_loop(context)
+    mill = _engine(context, redis=redis.server().url, database=False)
+    cache = mill.cache("bench", max_entries=0)
+    loop.run_until_complete(cache.aset_many(dict.fromkeys(INPUTS, DATA), ttl="1h"))
+    return AsyncTimedLoop(context, loop, "await f(x)", {"f": cache.aget_many}, BATCHES)
+
+
 @functools.cache
 def _cluster() -> Any:
     """Three primaries and no replicas, of the tests' own; they end with this process."""
@@ -240,8 +248,18 @@ def rows() -> list[Row]:
             targets=(Target(1.25, of=CLIENT),),
         ),
         Row(
+            name="tiers/redis-aget-many",
+            title="the same in an event loop",
+            contenders=(
+                Contender("millpond", _redis_amany, "millpond"),
+                Contender(CLIENT, redis.client_async("mget", redis.BATCHES), "redis"),
+            ),
+            baseline=CLIENT,
+            targets=(Target(1.25, of=CLIENT),),
+        ),
+        Row(
             name="tiers/cluster-get-many",
-            title="the same of a Cluster of three primaries, beside redis-py's mget_nonatomic",
+            title="get_many of a Cluster of three primaries, beside redis-py's mget_nonatomic",
             contenders=(
                 Contender("millpond", _cluster_many, "millpond"),
                 Contender(CLIENT, _cluster_client, "redis"),

@@ -33,7 +33,8 @@ def frames(call: Callable[[], Any]) -> list[str]:
 
 @pytest.fixture
 def mill(tmp_path: Path) -> Any:
-    with Engine(namespace="first", data_dir=tmp_path / "data") as made:
+    # With time enough for all that is stored, on any machine.
+    with Engine(namespace="first", data_dir=tmp_path / "data", budget="10s") as made:
         yield made
 
 
@@ -106,3 +107,38 @@ def test_a_closed_and_opened_tier_is_found_again(mill: Any) -> None:
     mill._stages[0].tier.close()
     assert [cached(1), cached(1)] == [1, 1]  # It is opened, and its stamps are read.
     assert frames(lambda: cached(1)) == []
+
+
+def test_stamps_that_a_function_keeps_are_asked_for_again_when_another_invalidates(
+    mill: Any, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    @mill.with_cache(max_entries=0, namespace="x")
+    def cached(x: int) -> int:
+        calls.append(x)
+        return len(calls)
+
+    assert [cached(1), cached(1), cached(1)] == [1, 1, 1]
+    with Engine(namespace="first", data_dir=tmp_path / "data") as other:
+        other.invalidate(namespace="x")
+        assert [cached(1), cached(1), cached(1)] == [2, 2, 2]
+        other.invalidate(namespace="x")
+        assert [cached(1), cached(1)] == [3, 3]
+    assert frames(lambda: cached(1)) == []
+
+
+def test_an_entry_that_is_of_no_use_comes_with_its_guard(mill: Any) -> None:
+    calls: list[int] = []
+
+    @mill.with_cache(max_entries=0, namespace="x")
+    def cached(x: int) -> int:
+        calls.append(x)
+        return len(calls)
+
+    cached.cache_set(7, 1)  # Which raises the guard of the entry.
+    assert [cached(1), cached(1)] == [7, 7]
+    mill.invalidate(namespace="x")
+    assert [cached(2), cached(2)] == [1, 1]  # The stamps are known from here on.
+    assert [cached(1), cached(1)] == [2, 2]  # What is loaded is stored under that guard.
+    assert mill.stats()["sqlite"]["fills_refused"] == 0

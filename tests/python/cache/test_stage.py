@@ -62,10 +62,14 @@ def tier() -> Scripted:
     return Scripted(ManualClock())
 
 
+def staged(tier: Any, name: str) -> Stage:
+    monitor = _engine.TierMonitor(name, clock=tier.clock, seed=1)
+    return Stage(tier, monitor, default_ttl=10)
+
+
 @pytest.fixture
 def stage(tier: Scripted) -> Stage:
-    monitor = _engine.TierMonitor("scripted", clock=tier.clock, seed=1)
-    made = Stage(tier, monitor, default_ttl=10)  # type: ignore[arg-type]
+    made = staged(tier, "scripted")
     made.opened = lambda: opened.append(made)
     opened.clear()
     return made
@@ -178,3 +182,38 @@ def test_a_replay_that_is_cancelled_says_nothing_about_the_tier(
     next(steps)
     steps.close()
     assert drive(replay(stage, Budget(1.0)))
+
+
+def test_a_replay_that_is_cancelled_before_faster_tiers_are_told_is_told_to_all_again(
+    stage: Stage, tier: Scripted
+) -> None:
+    faster = Scripted(tier.clock)
+    stage.faster = (staged(faster, "faster"),)
+    stage.journal = _engine.Journal(clock=tier.clock)
+    dropped: list[list[str]] = []
+    stage.drop = lambda _, what: dropped.append(what)
+    stage.owe("delete", ["k"])
+    steps = replay(stage, Budget(1.0))
+    assert next(steps)[0] is stage
+    assert steps.send([True])[0] is stage.faster[0]
+    steps.close()
+    assert len(stage.journal) == 1
+    assert drive(replay(stage, Budget(1.0)))
+    assert (tier.deletions, faster.deletions, dropped) == (1, 1, [["k"]])
+
+
+def test_a_faster_tier_that_a_replay_has_no_time_for_is_told_before_it_is_read(
+    stage: Stage, tier: Scripted
+) -> None:
+    faster = staged(Scripted(tier.clock), "faster")
+    stage.faster = (faster,)
+    stage.owe("delete", ["k"])
+    budget = Budget(1.0)
+    steps = replay(stage, budget)
+    asked, op, args = next(steps)
+    asked, op, args = steps.send([True])
+    # Both share the time of the call that comes here.
+    assert (asked, op, args[0]) == (faster, "delete", budget)
+    with pytest.raises(StopIteration):
+        steps.send(None)
+    assert (len(stage.journal), len(faster.journal)) == (0, 1)

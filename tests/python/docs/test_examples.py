@@ -25,6 +25,7 @@ MODULES = (
 WITHOUT_EXAMPLES = {
     "benchmarks.md",
     "benchmarks-functions.md",
+    "benchmarks-tiers.md",
     "decisions.md",
     "design",
 }

@@ -75,6 +75,20 @@ def test_every_changed_byte_is_a_miss() -> None:
             assert kind(codec, bytes(bad)) in ("foreign", "version", "truncated", "damaged")
 
 
+def test_the_end_of_freshness_takes_eight_bytes_where_there_is_one() -> None:
+    codec = Codec()
+    plain = codec.encode("a", key="k", stored_us=10, expires_us=90, stamps=STAMPS)
+    data = codec.encode("a", key="k", stored_us=10, expires_us=90, fresh_us=50, stamps=STAMPS)
+    assert (len(data), data[3], plain[3]) == (len(plain) + 8, 2, 1)
+    assert (codec.head(data).fresh_us, codec.head(plain).fresh_us) == (50, 0)
+    assert codec.head(data).stamps == codec.head(plain).stamps
+    assert codec.decode(data, key="k") == "a"
+    for size in range(len(data)):
+        assert kind(codec, data[:size]) == "truncated"
+    with pytest.raises(ValueError, match="fresh for less"):
+        codec.encode("a", key="k", stored_us=10, expires_us=90, fresh_us=90)
+
+
 def test_every_truncation_is_a_miss() -> None:
     codec = Codec()
     good = entry(codec, {"name": "Ada"}, stamps=STAMPS)
@@ -88,7 +102,7 @@ def test_foreign_and_later_entries_are_told_apart() -> None:
     assert kind(codec, b'{"json": 1}') == "foreign"
     assert kind(codec, b"") == "truncated"
     later = bytearray(entry(codec, 1))
-    later[3] = 2
+    later[3] = 3
     assert kind(codec, bytes(later)) == "version"
     with pytest.raises(Unreadable):
         codec.head(bytes(later))
@@ -103,7 +117,7 @@ def test_any_bytes_are_unreadable_and_never_a_crash(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_a_sound_envelope_around_any_bytes_is_read_safely(content: bytes) -> None:
-    data = _engine.make_entry(1, 0, len(content), 0, 1, 2, 0.0, 0.0, [], content)
+    data = _engine.make_entry(1, 0, len(content), 0, 1, 2, 0, 0.0, 0.0, [], content)
     codec = Codec()
     try:
         value = codec.decode(data, key="k")

@@ -65,7 +65,7 @@ def test_just_enough_and_just_too_little_to_be_compressed() -> None:
 
 
 def sealed(payload: bytes, content_size: int, flags: int = 1, codec: int = 1) -> bytes:
-    return _engine.make_entry(codec, flags, content_size, 0, 10, 20, 0.0, 0.0, [], payload)
+    return _engine.make_entry(codec, flags, content_size, 0, 10, 20, 0, 0.0, 0.0, [], payload)
 
 
 def test_a_bomb_costs_no_more_than_it_says_and_is_damaged() -> None:
@@ -117,12 +117,19 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
     return remove
 
 
-def test_without_zstd_nothing_is_compressed_and_a_compressed_entry_is_a_miss(without: Any) -> None:
-    before = entry(Codec(), TEXT)
+def test_without_zstd_nothing_is_compressed_and_the_engine_reads_what_was(without: Any) -> None:
+    small = TEXT[:1500]
+    assert len(small) < _engine.SMALL_CONTENT < len(TEXT)
+    before = [(value, entry(Codec(), value)) for value in (small, TEXT)]
+    content = _engine.encode_tagged(TEXT, 10**6)
+    checked = zstandard.ZstdCompressor(write_checksum=True).compress(content)
     without("zstandard", "compression")
     codec = Codec()
-    assert kind(codec, before) == "extra"
-    assert codec.head(before).compressed
+    for value, data in before:
+        assert codec.head(data).compressed
+        assert codec.decode(data, key="k") == value
+    # What the engine does not read, and we do not write, is a miss.
+    assert kind(codec, sealed(checked, len(content))) == "extra"
     data = entry(codec, TEXT)
     assert not codec.head(data).compressed
     assert codec.decode(data, key="k") == TEXT
@@ -213,12 +220,13 @@ def test_an_entry_is_bound_to_its_key_and_to_its_header() -> None:
     # A later end of its life, or another stamp, with checksums that fit.
     payload = _engine.payload_of(codec.head(data))
     header = (1, 2, 2, 0, 10)
-    same = _engine.make_entry(*header, 20, 0.0, 0.0, [], payload)
+    same = _engine.make_entry(*header, 20, 0, 0.0, 0.0, [], payload)
     assert codec.decode(same, key="mine") == "a"
     for forged in (
-        _engine.make_entry(*header, 21, 0.0, 0.0, [], payload),
-        _engine.make_entry(*header, 20, 0.1, 0.0, [], payload),
-        _engine.make_entry(*header, 20, 0.0, 0.0, [("0" * 32, 1)], payload),
+        _engine.make_entry(*header, 21, 0, 0.0, 0.0, [], payload),
+        _engine.make_entry(*header, 20, 15, 0.0, 0.0, [], payload),
+        _engine.make_entry(*header, 20, 0, 0.1, 0.0, [], payload),
+        _engine.make_entry(*header, 20, 0, 0.0, 0.0, [("0" * 32, 1)], payload),
     ):
         assert codec.head(forged)
         assert kind(codec, forged, key="mine") == "key"
@@ -361,7 +369,7 @@ def test_no_pickle_is_loaded_before_its_signature_fits() -> None:
     ):
         assert kind(codec, sealed(bad, size, flags=0, codec=3)) == "key"
     assert kind(codec, data, key="another") == "key"
-    later = _engine.make_entry(3, 0, size, 0, 10, 21, 0.0, 0.0, [], payload)
+    later = _engine.make_entry(3, 0, size, 0, 10, 21, 0, 0.0, 0.0, [], payload)
     assert kind(codec, later) == "key"
     assert kind(Codec(codec="pickle", secret=KEYS[1]), data) == "key"
     # And never by a codec that was not asked to.

@@ -138,3 +138,25 @@ def test_a_refusal_has_a_kind_and_says_nothing_of_keys(code: str, rest: str, kin
     error = refused(Refusal(code, rest), "redis")
     assert (error.kind, error.tier) == (kind, "redis")
     assert "secret" not in str(error)
+
+
+@given(
+    st.lists(st.none() | st.binary(max_size=9) | st.integers(-9, 9), min_size=1, max_size=60),
+    st.integers(1, 40),
+)
+def test_long_lists_of_strings_are_the_same_however_they_are_cut(
+    items: list[Reply], piece: int
+) -> None:
+    sent: list[Reply] = [items, list(items)]
+    data = b"".join(map(written, sent))
+    pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+    assert read(pieces, 2)[0] == sent
+    assert read([data], 1)[0] == sent[:1]
+    assert read([data], 1)[1] == written(items)
+
+
+def test_damage_within_a_list_of_strings_is_found() -> None:
+    whole = written([b"one", None, b"two", b"three"])
+    for at, other in ((4, b"!"), (5, b"x"), (11, b"x"), (15, b"x"), (20, b"x"), (26, b"x")):
+        with pytest.raises(Damaged):
+            read([whole[:at] + other + whole[at + 1 :]], 1)

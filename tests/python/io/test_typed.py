@@ -598,7 +598,7 @@ def test_any_msgpack_is_a_value_or_a_miss(content: bytes) -> None:
 
     codec = Codec(list[Everything])
     digest = codec.head(entry(codec, [])).schema
-    data = _engine.make_entry(2, 0, len(content), digest, 1, 2, 0.0, 0.0, [], content)
+    data = _engine.make_entry(2, 0, len(content), digest, 1, 2, 0, 0.0, 0.0, [], content)
     try:
         assert isinstance(codec.decode(data, key="k"), list)
     except Unreadable as error:

@@ -7,22 +7,24 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from millpond.errors import LimitError
-from millpond.tiers.base import Fetched, Held
+from millpond.tiers.base import Fetched, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from millpond.io.deadline import Deadline
-    from millpond.tiers.base import Entry
+    from millpond.tiers.base import Entry, Outcome, Waiting
 
 MICROS = 1_000_000
 
 
 class MemoryTier:
     name = "memory"
+    ends_kept = False
     shared = False
     timeout = 1.0
     max_ttl = 3600.0
+    ahead = 0  # seconds of its clock before that of the machine
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -30,10 +32,11 @@ class MemoryTier:
         self.guards: dict[str, int] = {}
         self.stamps: dict[str, int] = {}
         self.counters: dict[str, tuple[int, int | None]] = {}
+        self.leases: dict[str, tuple[int, int]] = {}
         self.last = 0
 
     def now(self) -> int:
-        return time.time_ns() // 1000
+        return time.time_ns() // 1000 + self.ahead * MICROS
 
     def next_stamp(self) -> int:
         self.last = max(self.now(), self.last + 1)
@@ -80,7 +83,8 @@ class MemoryTier:
         with self.lock:
             told = []
             for entry in entries:
-                told.append(self.may_fill(entry))
+                leased = not entry.fence or self.end(entry.key, entry.fence)
+                told.append(leased and self.may_fill(entry))
                 if told[-1]:
                     self.put(entry)
             return told
@@ -104,6 +108,56 @@ class MemoryTier:
             for name in names:
                 self.stamps[name] = self.next_stamp()
             return [self.stamps[name] for name in names]
+
+    def confirm(self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline) -> int:
+        with self.lock:
+            for name, stamp in stamps:
+                self.stamps[name] = max(stamp, self.stamps.get(name, 0))
+                self.last = max(self.last, stamp)
+            return 0
+
+    # ---- leases
+
+    def tell(self, waiting: Waiting | None) -> None: ...
+
+    def standing(self, key: str) -> tuple[int, int]:
+        fence, until = self.leases.get(key, (0, 0))
+        return (fence, until) if until > self.now() else (0, 0)
+
+    def end(self, key: str, fence: int) -> bool:
+        return self.standing(key)[0] == fence and bool(self.leases.pop(key))
+
+    def has_landed(self, key: str, seen: bytes) -> bool:
+        found = self.live(key)
+        return found is not None and (not seen or found[0][: len(seen)] != seen)
+
+    def acquire(
+        self, key: str, fence: int, seconds: float, seen: bytes, deadline: Deadline
+    ) -> Lease:
+        with self.lock:
+            if self.has_landed(key, seen):
+                return Lease("landed")
+            holder, until = self.standing(key)
+            if holder not in (0, fence):
+                return Lease("taken", holder, (until - self.now()) / MICROS)
+            self.leases[key] = (fence, self.now() + round(seconds * MICROS))
+            return Lease("held", fence, seconds)
+
+    def renew(
+        self, leases: Sequence[tuple[str, int]], seconds: float, deadline: Deadline
+    ) -> list[bool]:
+        with self.lock:
+            told = [self.standing(key)[0] == fence for key, fence in leases]
+            for (key, fence), yes in zip(leases, told, strict=True):
+                if yes:
+                    self.leases[key] = (fence, self.now() + round(seconds * MICROS))
+            return told
+
+    def release(
+        self, leases: Sequence[tuple[str, int]], outcome: Outcome, deadline: Deadline
+    ) -> list[bool]:
+        with self.lock:
+            return [self.end(key, fence) for key, fence in leases]
 
     def incr(self, key: str, amount: int, ttl: float | None, deadline: Deadline) -> int:
         with self.lock:
@@ -150,6 +204,26 @@ class MemoryTier:
 
     async def abump(self, names: Sequence[str], deadline: Deadline) -> list[int]:
         return self.bump(names, deadline)
+
+    async def aconfirm(
+        self, stamps: Sequence[tuple[str, int]], replicas: int, deadline: Deadline
+    ) -> int:
+        return self.confirm(stamps, replicas, deadline)
+
+    async def aacquire(
+        self, key: str, fence: int, seconds: float, seen: bytes, deadline: Deadline
+    ) -> Lease:
+        return self.acquire(key, fence, seconds, seen, deadline)
+
+    async def arenew(
+        self, leases: Sequence[tuple[str, int]], seconds: float, deadline: Deadline
+    ) -> list[bool]:
+        return self.renew(leases, seconds, deadline)
+
+    async def arelease(
+        self, leases: Sequence[tuple[str, int]], outcome: Outcome, deadline: Deadline
+    ) -> list[bool]:
+        return self.release(leases, outcome, deadline)
 
     async def aincr(self, key: str, amount: int, ttl: float | None, deadline: Deadline) -> int:
         return self.incr(key, amount, ttl, deadline)

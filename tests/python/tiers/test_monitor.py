@@ -184,9 +184,18 @@ def test_events_are_counted(monitor: TierMonitor) -> None:
     monitor.count("unreadable", 5)
     monitor.count("fill_refused", 6)
     monitor.count("fill_dropped", 7)
+    monitor.count("stale", 8)
+    monitor.count("stale_hit", 9)
     seen = monitor.snapshot()
     assert seen["hits"] == 42
-    assert seen["misses"] == {"absent": 2, "stale_generation": 3, "expired": 4, "unreadable": 5}
+    assert seen["misses"] == {
+        "absent": 2,
+        "stale_generation": 3,
+        "expired": 4,
+        "stale": 8,
+        "unreadable": 5,
+    }
+    assert seen["stale_hits"] == 9
     assert (seen["fills_refused"], seen["fills_dropped"]) == (6, 7)
 
 

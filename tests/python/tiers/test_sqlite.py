@@ -90,14 +90,42 @@ def test_stamps_and_guards_rise_when_the_clock_is_set_back(
     assert make().bump(["m"], soon()) == [START + 3]
 
 
-def test_a_fence_lets_no_older_leader_fill(make: Callable[..., SQLiteTier]) -> None:
+def test_a_fence_lets_only_the_holder_of_the_lease_fill(
+    make: Callable[..., SQLiteTier], clock: Clock
+) -> None:
     tier = make()
-    told = [
-        tier.store([Entry("a", data, 60, 0, fence)], soon())[0]
-        for fence, data in ((5, b"5"), (4, b"4"), (5, b"again"), (0, b"unleased"), (4, b"4"))
-    ]
-    assert told == [True, False, True, True, False]
-    assert tier.fetch(["a"], [], soon()).data == [b"unleased"]
+
+    def stored(fence: int) -> bool:
+        return tier.store([Entry("a", b"%d" % fence, 60, 0, fence)], soon())[0]
+
+    assert not stored(5)
+    assert tier.acquire("a", 5, 2.0, b"", soon()).state == "held"
+    assert not stored(4)
+    assert stored(0), "who loads without a lease stores as ever"
+    assert stored(5)
+    assert not stored(5), "its lease has ended with that"
+    assert tier.acquire("a", 6, 2.0, b"5", soon()).state == "held"
+    clock.advance(2.1)
+    assert not stored(6), "it has run out"
+    assert tier.fetch(["a"], [], soon()).data == [b"5"]
+
+
+def test_leases_that_nobody_ended_are_purged(make: Callable[..., SQLiteTier], clock: Clock) -> None:
+    tier = make()
+    for number in range(600):
+        tier.acquire(f"k{number}", 1, 2.0, b"", soon())
+    clock.advance(60)
+    tier.store([entry("more")], soon())
+
+    def left() -> int:
+        tier._writer.nudge()
+        with sqlite3.connect(tier.path) as connection:
+            found = int(connection.execute("SELECT count(*) FROM leases").fetchone()[0])
+        connection.close()
+        clock.advance(60)
+        return found
+
+    wait_until(lambda: left() == 0, "they are gone")
 
 
 # ---- changes

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +55,26 @@ def test_what_was_used_least_recently_goes_first(
     assert None not in tier.fetch(used, [], soon()).data
     assert None not in tier.fetch(new[-50:], [], soon()).data
     assert tier.fetch(old, [], soon()).data.count(None) >= 10
+
+
+def test_uses_that_cannot_be_written_down_now_are_later(
+    make: Callable[..., SQLiteTier], clock: Clock
+) -> None:
+    tier = make(max_bytes=2 * MEBIBYTE)
+    [key] = fill(tier, 1)
+    tier.close()
+    clock.advance(120)
+    upkeep_of = upkeep.Upkeep(2 * MEBIBYTE, wal_of(tier), clock)
+    upkeep_of.note(key, clock())
+    with closing(sqlite3.connect(tier.path, timeout=0, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(tier.path, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                upkeep_of(connection, False)
+        clock.advance(60)
+        upkeep_of(connection, False)
+        used = connection.execute("SELECT used FROM records WHERE key = ?", (key,)).fetchone()
+    assert used == (clock() - 60_000_000,)
 
 
 def test_what_is_over_goes_before_what_is_not(

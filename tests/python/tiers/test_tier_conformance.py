@@ -14,7 +14,7 @@ import pytest
 from millpond.errors import TierError
 from millpond.testing import tier_conformance
 from millpond.testing.tier_conformance import TierConformance, failures
-from millpond.tiers.base import Fetched, Held
+from millpond.tiers.base import Fetched, Held, Lease, Leases, Replicated
 from tests.python.tiers.memory_tier import MICROS, MemoryTier, mutant
 
 if TYPE_CHECKING:
@@ -220,6 +220,29 @@ def fetch_makes_stamps(self: Self, keys: Any, names: Any, deadline: Any) -> Fetc
     return MemoryTier.fetch(self, keys, names, deadline)
 
 
+def confirm_lowers(self: Self, stamps: Any, replicas: int, deadline: Any) -> int:
+    self.stamps |= dict(stamps)
+    return 0
+
+
+def confirm_counts_on_it(self: Self, stamps: Any, replicas: int, deadline: Any) -> int:
+    return replicas
+
+
+def acquire_twice(self: Self, key: str, fence: int, *rest: Any) -> Lease:
+    self.leases.pop(key, None)
+    return MemoryTier.acquire(self, key, fence, *rest)
+
+
+def leases_for_ever(self: Self, key: str) -> tuple[int, int]:
+    held: tuple[int, int] = self.leases.get(key, (0, 0))
+    return held
+
+
+def store_unleased(self: Self, entries: Any, deadline: Any) -> list[bool]:
+    return MemoryTier.store(self, [entry._replace(fence=0) for entry in entries], deadline)
+
+
 def incr_extends(self: Self, key: str, amount: int, ttl: Any, deadline: Any) -> int:
     value = MemoryTier.incr(self, key, amount, ttl, deadline)
     if ttl is not None:
@@ -367,6 +390,12 @@ MUTANTS = [
     mutant("Sorts", fetch=fetch_sorted),
     mutant("FetchesTheDead", fetch=fetch_the_dead),
     mutant("StampsOnFetch", fetch=fetch_makes_stamps),
+    mutant("ConfirmsLess", confirm=confirm_lowers),
+    mutant("ConfirmsNothing", confirm=confirm_counts_on_it),
+    mutant("LeasesTwice", acquire=acquire_twice),
+    mutant("LeasesForEver", standing=leases_for_ever),
+    mutant("StoresUnleased", store=store_unleased),
+    mutant("LeasesWhatHasLanded", has_landed=lambda *_: False),
     mutant("ExtendsCounters", incr=incr_extends),
     mutant("KeepsCounters", incr=incr_forgets_ttl),
     mutant("CountsBeyond", incr=incr_beyond),
@@ -406,6 +435,12 @@ def caught() -> dict[str, dict[str, Exception]]:
 
 def test_a_tier_that_keeps_its_promises_passes_without_pytest() -> None:
     assert failures(suite_of(MemoryTier)) == {}
+
+
+def test_a_tier_need_not_have_what_is_optional() -> None:
+    plain = mutant("Plain", confirm=None, acquire=None)
+    assert not isinstance(plain(), Replicated | Leases)
+    assert failures(suite_of(plain)) == {}
 
 
 @pytest.mark.parametrize("broken", [broken.__name__ for broken in MUTANTS])

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.python.io.golden import shapes
 
-VERSION = 1
+VERSION = 2
 FOLDER = pathlib.Path(__file__).parent
 
 # Expressions over the names of shapes.py.
@@ -57,6 +57,8 @@ HEADER: dict[str, Any] = {
     "cost": 0.002,
     "load_seconds": 1.5,
 }
+# Headers by version. The first is still written where a value is never stale.
+HEADERS: dict[int, dict[str, Any]] = {1: HEADER, 2: {**HEADER, "fresh_us": 1_700_000_200_000_000}}
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def main() -> None:
     for options, expression in [*cases, *OTHERS]:
         if expression:
             codec = shapes.codec(options)
-            data = codec.encode(shapes.evaluated(expression), key="golden:key", **HEADER)
+            data = codec.encode(shapes.evaluated(expression), key="golden:key", **HEADERS[VERSION])
             entry = base64.b64encode(data).decode()
             rows.append({"options": options, "value": expression, "entry": entry})
     text = "[\n" + ",\n".join("  " + json.dumps(row) for row in rows) + "\n]\n"
