@@ -4,6 +4,7 @@
 #include <string>
 
 #include "hot/cache_object.hpp"
+#include "hot/interned.hpp"
 #include "millpond/base/error.hpp"
 #include "millpond/cache/cost.hpp"
 #include "millpond/cache/ttl_profiles.hpp"
@@ -112,7 +113,7 @@ bool read_life(PyObject* object, const char* option, Nanos& life) {
         }
         return life_of_seconds(seconds, object, option, life);
     }
-    const Ref seconds(PyObject_CallMethod(object, "total_seconds", nullptr));
+    const Ref seconds = call_method<"total_seconds">(object);
     if (!seconds || !PyFloat_Check(seconds.get())) {
         PyErr_Clear();
         return refuse_life(object, option, PythonError::OptionType);

@@ -6,6 +6,7 @@
 #include "hot/flight_state.hpp"
 #include "hot/future_face.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 #include "hot/loops.hpp"
 #include "translate_error.hpp"
 
@@ -267,7 +268,7 @@ PyObject* call_close(PyObject* self, PyObject*) {
     if (call->state == CallState::Alone) {
         Ref iterator = Ref::share(call->extra);
         call->state = CallState::Driving;
-        Ref method(PyObject_GetAttrString(iterator.get(), "close"));
+        Ref method = attribute_of<"close">(iterator.get());
         if (!method) {
             PyErr_Clear();
         } else if (!Ref(PyObject_CallNoArgs(method.get()))) {

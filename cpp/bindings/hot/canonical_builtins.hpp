@@ -7,6 +7,7 @@
 
 #include "hot/canonical_walker.hpp"
 #include "hot/integer_parts.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 
@@ -171,11 +172,7 @@ bool Walker<Sink>::builtin_content(PyObject* object, Kind kind) {
 template <typename Sink>
 bool Walker<Sink>::range(PyObject* object) {
     sink_.unit(Tag::Range);
-    for (const char* const part : {"start", "stop", "step"}) {
-        const Ref number(PyObject_GetAttrString(object, part));
-        if (!number || !value(number.get())) return false;
-    }
-    return true;
+    return attribute<"start">(object) && attribute<"stop">(object) && attribute<"step">(object);
 }
 
 template <typename Sink>
@@ -229,7 +226,7 @@ template <typename Sink>
 bool Walker<Sink>::memory_view(PyObject* object) {
     hold();
     const Ref kept = Ref::share(object);
-    const Ref format(PyObject_GetAttrString(object, "format"));
+    const Ref format = attribute_of<"format">(object);
     if (!format) {
         if (PyErr_ExceptionMatches(PyExc_ValueError)) {
             PyErr_Clear();

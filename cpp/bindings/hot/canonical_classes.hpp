@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hot/canonical_walker.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 
@@ -71,16 +72,17 @@ void Walker<Sink>::name(const TypeInfo& info, PyObject* object) {
 
 // One attribute by name; Unset if the object has none.
 template <typename Sink>
-bool Walker<Sink>::attribute(PyObject* object, const char* attribute_name) {
+template <Literal attribute_name>
+bool Walker<Sink>::attribute(PyObject* object) {
     bool failed = false;
-    const Ref held = optional_attribute(object, attribute_name, failed);
+    const Ref held = optional_attribute(object, interned<attribute_name>(), failed);
     if (failed) return false;
     if (!held) {
         sink_.unit(Tag::Unset);
         return true;
     }
     if (value(held.get())) return true;
-    failure_.at_attribute(attribute_name);
+    failure_.at_attribute(attribute_name.text);
     return false;
 }
 
@@ -105,11 +107,11 @@ bool Walker<Sink>::enumeration(PyObject* object, const TypeInfo& info) {
     sink_.unit(Tag::Enum);
     name(info, object);
     bool failed = false;
-    const Ref member = optional_attribute(object, "_name_", failed);
+    const Ref member = optional_attribute(object, interned<"_name_">(), failed);
     if (failed) return false;
     // Members of a Flag put together have a value, and not always a name.
     if (member && PyUnicode_CheckExact(member.get())) return value(member.get());
-    return attribute(object, "_value_");
+    return attribute<"_value_">(object);
 }
 
 template <typename Sink>
@@ -135,9 +137,9 @@ bool Walker<Sink>::named_tuple(PyObject* object, const TypeInfo& info) {
 template <typename Sink>
 bool Walker<Sink>::pydantic(PyObject* object, const TypeInfo& info) {
     bool failed = false;
-    const Ref given = optional_attribute(object, "__pydantic_fields_set__", failed);
+    const Ref given = optional_attribute(object, interned<"__pydantic_fields_set__">(), failed);
     if (failed) return false;
-    const Ref values = optional_attribute(object, "__dict__", failed);
+    const Ref values = optional_attribute(object, interned<"__dict__">(), failed);
     if (failed) return false;
     sink_.open(Tag::Pydantic, info.fields.size());
     name(info, object);
@@ -160,7 +162,7 @@ bool Walker<Sink>::pydantic(PyObject* object, const TypeInfo& info) {
             return false;
         }
     }
-    return attribute(object, "__pydantic_extra__");
+    return attribute<"__pydantic_extra__">(object);
 }
 
 // The type, the content of the builtin it extends, then what instances hold beside it.

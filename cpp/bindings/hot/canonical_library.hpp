@@ -9,6 +9,7 @@
 
 #include "hot/canonical_builtins.hpp"
 #include "hot/canonical_walker.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 
@@ -21,12 +22,12 @@ bool Walker<Sink>::library_content(PyObject* object, Kind kind) {
         case Kind::TimeDelta:
         case Kind::TimeZone: return date_time(object, kind);
         case Kind::ZoneInfo: return zone_info(object);
-        case Kind::Uuid: sink_.unit(Tag::Uuid); return attribute(object, "int");
+        case Kind::Uuid: sink_.unit(Tag::Uuid); return attribute<"int">(object);
         case Kind::Path: return path(object);
         case Kind::Decimal: return decimal(object);
         case Kind::Fraction:
             sink_.unit(Tag::Fraction);
-            return attribute(object, "numerator") && attribute(object, "denominator");
+            return attribute<"numerator">(object) && attribute<"denominator">(object);
         case Kind::Array: return array(object);
         case Kind::Deque: return deque(object);
         default: return opaque(object);
@@ -70,8 +71,8 @@ bool Walker<Sink>::date_time(PyObject* object, Kind kind) {
             sink_.integer(PyDateTime_DELTA_GET_MICROSECONDS(object));
             return true;
         default: {
-            const Ref offset(PyObject_CallMethod(object, "utcoffset", "O", Py_None));
-            const Ref label(offset ? PyObject_CallMethod(object, "tzname", "O", Py_None) : nullptr);
+            const Ref offset = call_method<"utcoffset">(object, Py_None);
+            const Ref label = offset ? call_method<"tzname">(object, Py_None) : Ref();
             sink_.unit(Tag::TimeZone);
             return label && value(offset.get()) && value(label.get());
         }
@@ -81,7 +82,7 @@ bool Walker<Sink>::date_time(PyObject* object, Kind kind) {
 // By its key. One that was made from a file has none, and is known by identity.
 template <typename Sink>
 bool Walker<Sink>::zone_info(PyObject* object) {
-    const Ref key(PyObject_GetAttrString(object, "key"));
+    const Ref key = attribute_of<"key">(object);
     if (!key) return false;
     if (!PyUnicode_CheckExact(key.get())) return opaque(object);
     sink_.unit(Tag::ZoneInfo);
@@ -123,7 +124,7 @@ bool Walker<Sink>::decimal(PyObject* object) {
 template <typename Sink>
 bool Walker<Sink>::array(PyObject* object) {
     sink_.unit(Tag::Array);
-    return attribute(object, "typecode") && buffer(object);
+    return attribute<"typecode">(object) && buffer(object);
 }
 
 template <typename Sink>
@@ -134,7 +135,7 @@ bool Walker<Sink>::deque(PyObject* object) {
     const Ref iterator(base->tp_iter(object));
     if (!iterator) return false;
     sink_.open(Tag::Deque, static_cast<std::size_t>(size));
-    if (!attribute(object, "maxlen")) return false;
+    if (!attribute<"maxlen">(object)) return false;
     Ref item;
     Py_ssize_t seen = 0;
     for (; next_member(iterator.get(), item); ++seen) {
@@ -149,20 +150,19 @@ bool Walker<Sink>::deque(PyObject* object) {
 
 // The bytes that a method without arguments returns.
 template <typename Sink>
-bool Walker<Sink>::bytes_of(PyObject* object, const char* method) {
-    const Ref bytes(PyObject_CallMethod(object, method, nullptr));
+bool Walker<Sink>::bytes_of(PyObject* object) {
+    const Ref bytes = call_method<"tobytes">(object);
     return bytes && value(bytes.get());
 }
 
 // The dtype as numpy writes it down; with named fields, all of them.
 template <typename Sink>
 bool Walker<Sink>::numpy_type(PyObject* object, bool& has_objects) {
-    const Ref dtype(PyObject_GetAttrString(object, "dtype"));
-    const Ref objects(dtype ? PyObject_GetAttrString(dtype.get(), "hasobject") : nullptr);
-    const Ref names(objects ? PyObject_GetAttrString(dtype.get(), "names") : nullptr);
-    const Ref form(
-        names ? PyObject_GetAttrString(dtype.get(), names.get() == Py_None ? "str" : "descr")
-              : nullptr);
+    const Ref dtype = attribute_of<"dtype">(object);
+    const Ref objects = dtype ? attribute_of<"hasobject">(dtype.get()) : Ref();
+    const Ref names = objects ? attribute_of<"names">(dtype.get()) : Ref();
+    if (!names) return false;
+    const Ref form = dtype_form(dtype.get(), names.get());
     if (!form) return false;
     has_objects = objects.get() == Py_True;
     return value(form.get());
@@ -173,8 +173,8 @@ template <typename Sink>
 bool Walker<Sink>::ndarray(PyObject* object) {
     bool has_objects = false;
     sink_.unit(Tag::NdArray);
-    if (!numpy_type(object, has_objects) || !attribute(object, "shape")) return false;
-    return has_objects ? elements(object, "tolist") : bytes_of(object, "tobytes");
+    if (!numpy_type(object, has_objects) || !attribute<"shape">(object)) return false;
+    return has_objects ? elements(call_method<"tolist">(object)) : bytes_of(object);
 }
 
 template <typename Sink>
@@ -182,13 +182,12 @@ bool Walker<Sink>::numpy_scalar(PyObject* object) {
     bool has_objects = false;
     sink_.unit(Tag::NumpyScalar);
     if (!numpy_type(object, has_objects)) return false;
-    return has_objects ? elements(object, "item") : bytes_of(object, "tobytes");
+    return has_objects ? elements(call_method<"item">(object)) : bytes_of(object);
 }
 
 // The elements as Python objects.
 template <typename Sink>
-bool Walker<Sink>::elements(PyObject* object, const char* method) {
-    const Ref items(PyObject_CallMethod(object, method, nullptr));
+bool Walker<Sink>::elements(const Ref& items) {
     return items && value(items.get());
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "hot/canonical_text.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -342,8 +343,12 @@ PyObject* imported_module(const char* name) {
     return modules == nullptr ? nullptr : PyDict_GetItemString(modules, name);
 }
 
-Ref optional_attribute(PyObject* object, const char* name, bool& failed) {
-    Ref value(PyObject_GetAttrString(object, name));
+Ref dtype_form(PyObject* dtype, PyObject* names) {
+    return names == Py_None ? attribute_of<"str">(dtype) : attribute_of<"descr">(dtype);
+}
+
+Ref optional_attribute(PyObject* object, PyObject* name, bool& failed) {
+    Ref value(name == nullptr ? nullptr : PyObject_GetAttr(object, name));
     failed = false;
     if (!value) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {

@@ -89,8 +89,11 @@ struct TypeInfo {
 // exception. Borrowed.
 [[nodiscard]] PyTypeObject* known_type(const char* module_name, const char* name);
 
+// A numpy dtype as numpy writes it down, with all of its fields if it has `names`.
+[[nodiscard]] Ref dtype_form(PyObject* dtype, PyObject* names);
+
 // An attribute that may be missing: null without an exception then. May run the user's code.
-// `failed` tells that an exception is set.
-[[nodiscard]] Ref optional_attribute(PyObject* object, const char* name, bool& failed);
+// `failed` tells that an exception is set, which it is already if `name` is null.
+[[nodiscard]] Ref optional_attribute(PyObject* object, PyObject* name, bool& failed);
 
 }  // namespace millpond::bindings

@@ -18,6 +18,7 @@
 #include "hot/canonical_text.hpp"
 #include "hot/canonical_types.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 #include "hot/text_pairs.hpp"
 #include "millpond/base/hash.hpp"
 
@@ -144,7 +145,8 @@ class Walker {
     [[nodiscard]] bool named_tuple(PyObject* object, const TypeInfo& info);
     [[nodiscard]] bool pydantic(PyObject* object, const TypeInfo& info);
     [[nodiscard]] bool field(PyObject* object, PyObject* name);
-    [[nodiscard]] bool attribute(PyObject* object, const char* name);
+    template <Literal attribute_name>
+    [[nodiscard]] bool attribute(PyObject* object);
     void name(const TypeInfo& info, PyObject* object);
 
     // canonical_library.hpp
@@ -158,8 +160,8 @@ class Walker {
     [[nodiscard]] bool ndarray(PyObject* object);
     [[nodiscard]] bool numpy_scalar(PyObject* object);
     [[nodiscard]] bool numpy_type(PyObject* object, bool& has_objects);
-    [[nodiscard]] bool bytes_of(PyObject* object, const char* method);
-    [[nodiscard]] bool elements(PyObject* object, const char* method);
+    [[nodiscard]] bool bytes_of(PyObject* object);
+    [[nodiscard]] bool elements(const Ref& items);
 
     Sink sink_;
     KeyOptions options_;

@@ -2,6 +2,7 @@
 
 #include "hot/function_object.hpp"
 #include "hot/info.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -10,16 +11,18 @@ PyObject* g_variable = nullptr;  // the context variable
 PyObject* g_record = nullptr;    // record(observers, function, key, hit, age, reason, coalesced)
 PyObject* g_landed = nullptr;    // landed(records, tier, age)
 
-bool flag(PyObject* scope, const char* name, bool& value) {
-    const Ref given(PyObject_GetAttrString(scope, name));
+template <Literal name>
+bool flag(PyObject* scope, bool& value) {
+    const Ref given = attribute_of<name>(scope);
     const int truth = given ? PyObject_IsTrue(given.get()) : -1;
     value = truth == 1;
     return truth >= 0;
 }
 
 // A number of nanoseconds, or None for none (kForEver).
-bool span(PyObject* scope, const char* name, bool& given, Nanos& value) {
-    const Ref number(PyObject_GetAttrString(scope, name));
+template <Literal name>
+bool span(PyObject* scope, bool& given, Nanos& value) {
+    const Ref number = attribute_of<name>(scope);
     if (!number) {
         return false;
     }
@@ -72,15 +75,15 @@ bool read_control(Control& control) {
         return false;
     }
     bool has_max_age = false;
-    if (!flag(scope.get(), "disabled", control.disabled) ||
-        !flag(scope.get(), "no_cache", control.no_cache) ||
-        !flag(scope.get(), "no_store", control.no_store) ||
-        !flag(scope.get(), "refresh", control.refresh) ||
-        !span(scope.get(), "ttl", control.has_ttl, control.ttl) ||
-        !span(scope.get(), "max_age", has_max_age, control.max_age)) {
+    if (!flag<"disabled">(scope.get(), control.disabled) ||
+        !flag<"no_cache">(scope.get(), control.no_cache) ||
+        !flag<"no_store">(scope.get(), control.no_store) ||
+        !flag<"refresh">(scope.get(), control.refresh) ||
+        !span<"ttl">(scope.get(), control.has_ttl, control.ttl) ||
+        !span<"max_age">(scope.get(), has_max_age, control.max_age)) {
         return false;
     }
-    control.observers = Ref(PyObject_GetAttrString(scope.get(), "observers"));
+    control.observers = attribute_of<"observers">(scope.get());
     return static_cast<bool>(control.observers);
 }
 

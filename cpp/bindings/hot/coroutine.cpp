@@ -1,6 +1,7 @@
 #include "hot/coroutine.hpp"
 
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 
 #include <utility>
 
@@ -120,7 +121,7 @@ void set_thrown(PyObject* const* args, Py_ssize_t count) {
 }
 
 PyObject* throw_into(PyObject* iterator, PyObject* const* args, Py_ssize_t count) {
-    Ref method(PyObject_GetAttrString(iterator, "throw"));
+    Ref method = attribute_of<"throw">(iterator);
     if (method) {
         return PyObject_Vectorcall(method.get(), args, static_cast<std::size_t>(count), nullptr);
     }
@@ -183,7 +184,7 @@ PyObject* awaitable_iterator(PyObject* awaitable) {
 int register_coroutine(PyTypeObject* type) {
     // The module behind collections.abc, loaded by the interpreter itself before any user code.
     Ref module(PyImport_ImportModule("_collections_abc"));
-    Ref abc(module ? PyObject_GetAttrString(module.get(), "Coroutine") : nullptr);
+    Ref abc = module ? attribute_of<"Coroutine">(module.get()) : Ref();
     Ref done(abc ? PyObject_CallMethod(abc.get(), "register", "O", type) : nullptr);
     return done ? 0 : -1;
 }

@@ -7,6 +7,7 @@
 #include "hot/coroutine.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 #include "hot/loaded.hpp"
 #include "hot/loops.hpp"
 #include "hot/weigher.hpp"
@@ -132,7 +133,7 @@ PyObject* driver_throw(PyObject* self, PyObject* const* args, Py_ssize_t count) 
     }
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         Ref stop(take_raised());
-        Ref value(PyObject_GetAttrString(stop.get(), "value"));
+        Ref value = attribute_of<"value">(stop.get());
         if (!value) {
             return nullptr;
         }
@@ -148,7 +149,7 @@ PyObject* driver_throw(PyObject* self, PyObject* const* args, Py_ssize_t count) 
 PyObject* driver_close(PyObject* self, PyObject*) {
     DriverObject* driver = as_driver(self);
     Ref inner = Ref::share(driver->inner);
-    Ref closed(inner ? PyObject_CallMethod(inner.get(), "close", nullptr) : Py_NewRef(Py_None));
+    Ref closed = inner ? call_method<"close">(inner.get()) : Ref::share(Py_None);
     Ref flight = take_flight(driver);
     if (flight) {
         flight_abandon(reinterpret_cast<FlightObject*>(flight.get()));
@@ -259,7 +260,7 @@ PyObject* start_task(FlightObject* flight, PyObject* loop, PyObject* coroutine) 
 
 void close_quietly(PyObject* coroutine) {
     Ref raised(take_raised());
-    Ref closed(PyObject_CallMethod(coroutine, "close", nullptr));
+    const Ref closed = call_method<"close">(coroutine);
     PyErr_Clear();
     raise_again(raised.release());
 }

@@ -8,6 +8,7 @@
 #include "hot/coroutine.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 #include "hot/loops.hpp"
 #include "translate_error.hpp"
 
@@ -83,8 +84,8 @@ void give_up_with_dead_loop(FlightObject* flight) {
 }
 
 void raise_timed_out(const FlightObject* flight, double seconds) {
-    const Ref given(
-        flight->owner == nullptr ? nullptr : PyObject_GetAttrString(flight->owner, "__qualname__"));
+    const Ref given =
+        flight->owner == nullptr ? Ref() : attribute_of<"__qualname__">(flight->owner);
     const char* const name = given ? PyUnicode_AsUTF8(given.get()) : nullptr;
     PyErr_Clear();
     raise_error(PythonError::WaitTimeout,

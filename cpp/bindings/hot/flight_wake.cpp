@@ -5,6 +5,7 @@
 
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 #include "hot/loops.hpp"
 
 namespace millpond::bindings {
@@ -140,13 +141,13 @@ void cancel_load(FlightObject* flight) {
     Ref task = Ref::share(flight->task);
     Ref loop = Ref::share(flight->loop);
     if (runs_in_this_thread(loop.get())) {
-        Ref done(PyObject_CallMethod(task.get(), "cancel", nullptr));
+        const Ref done = call_method<"cancel">(task.get());
         if (!done) {
             PyErr_WriteUnraisable(task.get());
         }
         return;
     }
-    Ref cancel(PyObject_GetAttrString(task.get(), "cancel"));
+    Ref cancel = attribute_of<"cancel">(task.get());
     if (!cancel || !call_soon_threadsafe(loop.get(), cancel.get())) {
         PyErr_Clear();
         hand_over(flight);

@@ -4,6 +4,7 @@
 
 #include "hot/async_call.hpp"
 #include "hot/hit.hpp"
+#include "hot/interned.hpp"
 #include "hot/negative.hpp"
 #include "hot/ready.hpp"
 #include "translate_error.hpp"
@@ -358,9 +359,9 @@ PyObject* function_set_name(PyObject* object, PyObject* const* args, Py_ssize_t 
     }
     // A class body has bound the function. One that was made there has an instance as its first
     // argument from now on; one from elsewhere is called in its old way too, and stays as it was.
-    const Ref owner(PyObject_GetAttrString(args[0], "__qualname__"));
+    const Ref owner = attribute_of<"__qualname__">(args[0]);
     const Ref home(owner ? PyUnicode_FromFormat("%U.", owner.get()) : nullptr);
-    const Ref own(home ? PyObject_GetAttrString(object, "__qualname__") : nullptr);
+    const Ref own = home ? attribute_of<"__qualname__">(object) : Ref();
     if (!own || !PyUnicode_Check(own.get())) {
         PyErr_Clear();
         Py_RETURN_NONE;

@@ -2,6 +2,7 @@
 
 #include "hot/coroutine.hpp"
 #include "hot/heap_type.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 namespace {
@@ -60,9 +61,10 @@ bool bind_if_imported() {
     return ready;
 }
 
-bool ask(PyObject* loop, const char* method_name, bool otherwise) {
+template <Literal method_name>
+bool ask(PyObject* loop, bool otherwise) {
     Ref raised(PyErr_Occurred() != nullptr ? take_raised() : nullptr);
-    Ref answer(PyObject_CallMethod(loop, method_name, nullptr));
+    const Ref answer = call_method<method_name>(loop);
     const int yes = answer ? PyObject_IsTrue(answer.get()) : -1;
     PyErr_Clear();
     if (raised) {
@@ -120,29 +122,31 @@ bool runs_in_this_thread(PyObject* loop) {
     return running.get() == loop;
 }
 
-bool loop_is_closed(PyObject* loop) { return ask(loop, "is_closed", true); }
+bool loop_is_closed(PyObject* loop) { return ask<"is_closed">(loop, true); }
 
-bool loop_is_running(PyObject* loop) { return ask(loop, "is_running", false); }
+bool loop_is_running(PyObject* loop) { return ask<"is_running">(loop, false); }
 
 bool call_soon(PyObject* loop, PyObject* callback, PyObject* argument, PyObject* context) {
     return insist(loop, [&]() -> PyObject* {
-        Ref name(PyUnicode_InternFromString("call_soon"));
-        if (!name || !bind()) {
+        PyObject* const name = interned<"call_soon">();
+        if (name == nullptr || !bind()) {
             return nullptr;
         }
         PyObject* args[] = {loop, callback, argument, context};
-        return PyObject_VectorcallMethod(name.get(), args, 3, bound.context_names);
+        return PyObject_VectorcallMethod(name, args, 3, bound.context_names);
     });
 }
 
 bool call_soon_threadsafe(PyObject* loop, PyObject* callback) {
     return insist(loop,
-                  [&] { return PyObject_CallMethod(loop, "call_soon_threadsafe", "O", callback); });
+                  [&] { return call_method<"call_soon_threadsafe">(loop, callback).release(); });
 }
 
 bool call_later(PyObject* loop, double seconds, PyObject* callback) {
-    return insist(loop,
-                  [&] { return PyObject_CallMethod(loop, "call_later", "dO", seconds, callback); });
+    return insist(loop, [&] {
+        const Ref delay(PyFloat_FromDouble(seconds));
+        return delay ? call_method<"call_later">(loop, delay.get(), callback).release() : nullptr;
+    });
 }
 
 PyObject* create_task(PyObject* loop, PyObject* coroutine) {
@@ -150,7 +154,7 @@ PyObject* create_task(PyObject* loop, PyObject* coroutine) {
         return nullptr;
     }
 #if PY_VERSION_HEX >= 0x030C0000
-    Ref factory(PyObject_CallMethod(loop, "get_task_factory", nullptr));
+    const Ref factory = call_method<"get_task_factory">(loop);
     if (factory.get() == Py_None) {
         return eager_task(loop, coroutine);
     }
@@ -158,7 +162,7 @@ PyObject* create_task(PyObject* loop, PyObject* coroutine) {
 #else
     (void)eager_task;
 #endif
-    return PyObject_CallMethod(loop, "create_task", "O", coroutine);
+    return call_method<"create_task">(loop, coroutine).release();
 }
 
 PyObject* cancelled_error() { return bind() ? bound.cancelled_error : nullptr; }

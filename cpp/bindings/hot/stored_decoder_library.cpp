@@ -8,6 +8,7 @@
 #include <string>
 
 #include "hot/canonical_types.hpp"
+#include "hot/interned.hpp"
 #include "hot/stored_decoder.hpp"
 #include "hot/stored_library.hpp"
 
@@ -190,11 +191,12 @@ Ref StoredDecoder::uuid() {
     PyObject* const safeties = type == nullptr ? nullptr : uuid_safety.get();
     if (safeties == nullptr) return {};
     const Ref number(_PyLong_FromByteArray(bytes, 16, 1, 0));
-    const Ref safe(PyObject_GetAttrString(safeties, kUuidSafeties[*safety]));
+    PyObject* const name = kUuidSafetyNames[*safety]();
+    const Ref safe(name == nullptr ? nullptr : PyObject_GetAttr(safeties, name));
     const Ref nothing(PyTuple_New(0));
     if (!number || !safe || !nothing) return {};
-    static PyObject* const int_name = PyUnicode_InternFromString("int");
-    static PyObject* const safe_name = PyUnicode_InternFromString("is_safe");
+    PyObject* const int_name = interned<"int">();
+    PyObject* const safe_name = interned<"is_safe">();
     Ref object(PyBaseObject_Type.tp_new(type, nothing.get(), nullptr));
     if (!object || int_name == nullptr || safe_name == nullptr ||
         PyObject_GenericSetAttr(object.get(), int_name, number.get()) != 0 ||

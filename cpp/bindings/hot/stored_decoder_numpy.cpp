@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "hot/interned.hpp"
 #include "hot/stored_decoder.hpp"
 
 namespace millpond::bindings {
@@ -36,10 +37,10 @@ Ref StoredDecoder::numpy_type(std::size_t& item_size) {
         PyErr_Clear();
         return unknown();
     }
-    Ref dtype = made(PyObject_CallMethod(module.get(), "dtype", "O", form.get()));
+    Ref dtype = made(call_method<"dtype">(module.get(), form.get()).release());
     if (!dtype) return {};
-    const Ref objects(PyObject_GetAttrString(dtype.get(), "hasobject"));
-    const Ref size(objects ? PyObject_GetAttrString(dtype.get(), "itemsize") : nullptr);
+    const Ref objects = attribute_of<"hasobject">(dtype.get());
+    const Ref size = objects ? attribute_of<"itemsize">(dtype.get()) : Ref();
     if (!size) return {};
     if (objects.get() != Py_False || !as_size(size.get(), item_size) || item_size == 0) {
         return damaged();
@@ -69,7 +70,6 @@ Ref StoredDecoder::numpy_array() {
     const Level level(*this);
     const std::uint8_t* const order = take(1);
     if (!level || order == nullptr || (*order != 'C' && *order != 'F')) return damaged();
-    const char order_name[] = {static_cast<char>(*order), '\0'};
     std::size_t item_size = 0;
     const Ref dtype = numpy_type(item_size);
     const Ref shape = dtype ? value() : Ref();
@@ -86,14 +86,17 @@ Ref StoredDecoder::numpy_array() {
     const Ref module = numpy();
     if (!module) return {};
     const bool is_empty = size == 0;
-    Ref view =
-        made(is_empty ? PyObject_CallMethod(module.get(), "empty", "OOs", shape.get(), dtype.get(),
-                                            order_name)
-                      : PyObject_CallMethod(
-                            module.get(), "ndarray", "OOOnOs", shape.get(), dtype.get(), owner_,
-                            static_cast<Py_ssize_t>(data - base), Py_None, order_name));
+    PyObject* const order_name = *order == 'F' ? interned<"F">() : interned<"C">();
+    const Ref offset(PyLong_FromSsize_t(is_empty ? 0 : data - base));
+    if (order_name == nullptr || !offset) return {};
+    Ref view = made(
+        is_empty
+            ? call_method<"empty">(module.get(), shape.get(), dtype.get(), order_name).release()
+            : call_method<"ndarray">(module.get(), shape.get(), dtype.get(), owner_, offset.get(),
+                                     Py_None, order_name)
+                  .release());
     if (!view) return {};
-    const Ref alignment(PyObject_GetAttrString(dtype.get(), "alignment"));
+    const Ref alignment = attribute_of<"alignment">(dtype.get());
     std::size_t align = 0;
     if (!alignment || !as_size(alignment.get(), align) || align == 0) return {};
     // A view keeps all that was read alive, so it has to be worth that.
@@ -101,10 +104,10 @@ Ref StoredDecoder::numpy_array() {
     if (readonly_ && is_worth_it && reinterpret_cast<std::uintptr_t>(data) % align == 0) {
         return view;
     }
-    Ref copy(PyObject_CallMethod(view.get(), "copy", "s", "K"));
+    Ref copy = call_method<"copy">(view.get(), interned<"K">());
     if (copy && readonly_) {
-        const Ref flags(PyObject_GetAttrString(copy.get(), "flags"));
-        if (!flags || PyObject_SetAttrString(flags.get(), "writeable", Py_False) != 0) return {};
+        const Ref flags = attribute_of<"flags">(copy.get());
+        if (!flags || set_attribute<"writeable">(flags.get(), Py_False) != 0) return {};
     }
     return copy;
 }
@@ -123,7 +126,7 @@ Ref StoredDecoder::numpy_scalar() {
     const Ref module = numpy();
     if (!bytes || !module) return {};
     const Ref one =
-        made(PyObject_CallMethod(module.get(), "frombuffer", "OO", bytes.get(), dtype.get()));
+        made(call_method<"frombuffer">(module.get(), bytes.get(), dtype.get()).release());
     const Ref zero(PyLong_FromLong(0));
     return one && zero ? Ref(PyObject_GetItem(one.get(), zero.get())) : Ref();
 }

@@ -6,6 +6,7 @@
 #include "hot/canonical_text.hpp"
 #include "hot/canonical_walker.hpp"
 #include "hot/integer_parts.hpp"
+#include "hot/interned.hpp"
 
 namespace millpond::bindings {
 
@@ -227,14 +228,12 @@ bool StoredEncoder::set(PyObject* object, Stored tag) {
     return (seen == size && PySet_GET_SIZE(object) == size) || changed();
 }
 
-bool StoredEncoder::attribute(PyObject* object, const char* name) {
-    const Ref held(PyObject_GetAttrString(object, name));
-    return held && value(held.get());
-}
+bool StoredEncoder::attribute(const Ref& held) { return held && value(held.get()); }
 
 bool StoredEncoder::range(PyObject* object) {
     out_.tag(Stored::Range);
-    return attribute(object, "start") && attribute(object, "stop") && attribute(object, "step");
+    return attribute(attribute_of<"start">(object)) && attribute(attribute_of<"stop">(object)) &&
+           attribute(attribute_of<"step">(object));
 }
 
 }  // namespace millpond::bindings

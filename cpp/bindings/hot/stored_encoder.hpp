@@ -65,7 +65,8 @@ class StoredEncoder {
     [[nodiscard]] bool set(PyObject* object, Stored tag);
     [[nodiscard]] bool range(PyObject* object);
     [[nodiscard]] bool rare(PyObject* object);
-    [[nodiscard]] bool attribute(PyObject* object, const char* name);
+    // One that was asked for; false if there is none.
+    [[nodiscard]] bool attribute(const Ref& held);
 
     // stored_encoder_library.cpp
     [[nodiscard]] bool library(PyObject* object, const TypeInfo& info);

@@ -11,6 +11,7 @@
 
 #include "hot/canonical_text.hpp"
 #include "hot/integer_parts.hpp"
+#include "hot/interned.hpp"
 #include "hot/stored_encoder.hpp"
 #include "hot/stored_library.hpp"
 
@@ -35,8 +36,9 @@ class Piece {
     bool held_;
 };
 
-int truth_of(PyObject* object, const char* name) {
-    const Ref held(PyObject_GetAttrString(object, name));
+template <Literal name>
+int truth_of(PyObject* object) {
+    const Ref held = attribute_of<name>(object);
     return held ? PyObject_IsTrue(held.get()) : -1;
 }
 
@@ -115,7 +117,7 @@ bool StoredEncoder::zone(PyObject* object) {
 
 // As it was made: a name that was given is kept, one that follows from the offset is not.
 bool StoredEncoder::time_zone(PyObject* object) {
-    const Ref parts(PyObject_CallMethod(object, "__getinitargs__", nullptr));
+    const Ref parts(call_method<"__getinitargs__">(object).release());
     if (!parts) return false;
     const Py_ssize_t count = PyTuple_GET_SIZE(parts.get());
     out_.tag(count == 1 ? Stored::TimeZone : Stored::NamedTimeZone);
@@ -124,7 +126,7 @@ bool StoredEncoder::time_zone(PyObject* object) {
 }
 
 bool StoredEncoder::zone_info(PyObject* object) {
-    const Ref key(PyObject_GetAttrString(object, "key"));
+    const Ref key = attribute_of<"key">(object);
     if (!key) return false;
     if (!PyUnicode_CheckExact(key.get())) {
         return failure_.set("a ZoneInfo that was made from a file has no stored form");
@@ -134,9 +136,9 @@ bool StoredEncoder::zone_info(PyObject* object) {
 }
 
 bool StoredEncoder::uuid(PyObject* object) {
-    const Ref number(PyObject_GetAttrString(object, "int"));
-    const Ref safe(number ? PyObject_GetAttrString(object, "is_safe") : nullptr);
-    const Ref safety(safe ? PyObject_GetAttrString(safe.get(), "_name_") : nullptr);
+    const Ref number = attribute_of<"int">(object);
+    const Ref safe = number ? attribute_of<"is_safe">(object) : Ref();
+    const Ref safety = safe ? attribute_of<"_name_">(safe.get()) : Ref();
     if (!safety || !PyLong_CheckExact(number.get())) return safety ? refuse(object) : false;
     std::vector<std::uint8_t> bytes;
     bool negative = false;
@@ -184,8 +186,8 @@ bool StoredEncoder::decimal(PyObject* object) {
 
 bool StoredEncoder::fraction(PyObject* object) {
     out_.tag(Stored::Fraction);
-    for (const char* const name : {"numerator", "denominator"}) {
-        const Ref part(PyObject_GetAttrString(object, name));
+    for (PyObject* const name : {interned<"numerator">(), interned<"denominator">()}) {
+        const Ref part(name == nullptr ? nullptr : PyObject_GetAttr(object, name));
         if (!part) return false;
         if (!PyLong_CheckExact(part.get())) return refuse(object);
         if (_PyLong_NumBits(part.get()) > kMostFractionBytes * 8) {
@@ -203,7 +205,7 @@ bool StoredEncoder::enumeration(PyObject* object) {
         return failure_.set("the enum " + type_display_name(Py_TYPE(object)) +
                             " cannot be found by its name: define it at the top of a module");
     }
-    const Ref name(PyObject_GetAttrString(object, "_name_"));
+    const Ref name = attribute_of<"_name_">(object);
     if (!name) return false;
     const bool has_name = enum_member(Py_TYPE(object), name.get()) == object;
     if (!has_name && !is_flag(Py_TYPE(object))) return refuse(object);
@@ -211,27 +213,26 @@ bool StoredEncoder::enumeration(PyObject* object) {
     out_.run(names.module.data(), names.module.size());
     out_.run(names.qualname.data(), names.qualname.size());
     if (has_name) return text(name.get());
-    const Ref number(PyObject_GetAttrString(object, "_value_"));
+    const Ref number = attribute_of<"_value_">(object);
     if (!number) return false;
     return PyLong_CheckExact(number.get()) ? integer(number.get()) : refuse(object);
 }
 
 // The dtype in the form from which numpy makes it again; refused if it would not be the same.
 bool StoredEncoder::numpy_type(PyObject* object) {
-    const Ref dtype(PyObject_GetAttrString(object, "dtype"));
+    const Ref dtype = attribute_of<"dtype">(object);
     if (!dtype) return false;
-    const Ref names(PyObject_GetAttrString(dtype.get(), "names"));
-    const Ref metadata(names ? PyObject_GetAttrString(dtype.get(), "metadata") : nullptr);
-    const Ref form(
-        metadata ? PyObject_GetAttrString(dtype.get(), names.get() == Py_None ? "str" : "descr")
-                 : nullptr);
+    const Ref names = attribute_of<"names">(dtype.get());
+    const Ref metadata = names ? attribute_of<"metadata">(dtype.get()) : Ref();
+    if (!metadata) return false;
+    const Ref form = dtype_form(dtype.get(), names.get());
     if (!form) return false;
-    const int has_objects = truth_of(dtype.get(), "hasobject");
-    const int has_size = truth_of(dtype.get(), "itemsize");
+    const int has_objects = truth_of<"hasobject">(dtype.get());
+    const int has_size = truth_of<"itemsize">(dtype.get());
     if (has_objects < 0 || has_size < 0) return false;
     PyObject* const module = imported_module("numpy");
     const Ref again(module == nullptr ? nullptr
-                                      : PyObject_CallMethod(module, "dtype", "O", form.get()));
+                                      : call_method<"dtype">(module, form.get()).release());
     int same = 0;
     if (again) {
         same = PyObject_RichCompareBool(again.get(), dtype.get(), Py_EQ);
@@ -264,7 +265,7 @@ bool StoredEncoder::elements(PyObject* object) {
     }
     // Some dtypes, those of dates among them, have no buffer.
     PyErr_Clear();
-    const Ref bytes(PyObject_CallMethod(object, "tobytes", "s", "A"));
+    const Ref bytes(call_method<"tobytes">(object, interned<"A">()).release());
     if (!bytes) return false;
     if (!PyBytes_CheckExact(bytes.get())) return refuse(object);
     align();
@@ -274,9 +275,9 @@ bool StoredEncoder::elements(PyObject* object) {
 }
 
 bool StoredEncoder::numpy_array(PyObject* object) {
-    const Ref shape(PyObject_GetAttrString(object, "shape"));
-    const Ref flags(shape ? PyObject_GetAttrString(object, "flags") : nullptr);
-    const int fortran = flags ? truth_of(flags.get(), "fnc") : -1;
+    const Ref shape = attribute_of<"shape">(object);
+    const Ref flags = shape ? attribute_of<"flags">(object) : Ref();
+    const int fortran = flags ? truth_of<"fnc">(flags.get()) : -1;
     if (fortran < 0) return false;
     out_.tag(Stored::NdArray);
     out_.byte(fortran != 0 ? 'F' : 'C');
@@ -287,7 +288,7 @@ bool StoredEncoder::numpy_array(PyObject* object) {
 bool StoredEncoder::numpy_scalar(PyObject* object) {
     out_.tag(Stored::NumpyScalar);
     if (!numpy_type(object)) return false;
-    const Ref bytes(PyObject_CallMethod(object, "tobytes", nullptr));
+    const Ref bytes(call_method<"tobytes">(object).release());
     if (!bytes) return false;
     if (!PyBytes_CheckExact(bytes.get())) return refuse(object);
     out_.run(PyBytes_AS_STRING(bytes.get()),

@@ -5,10 +5,14 @@
 
 #include <cstddef>
 
+#include "hot/interned.hpp"
+
 namespace millpond::bindings {
 
 // The names in uuid.SafeUUID, in the order of their numbers in the format.
 inline constexpr const char* kUuidSafeties[] = {"unknown", "safe", "unsafe"};
+inline constexpr PyObject* (*kUuidSafetyNames[])() noexcept = {
+    interned<"unknown">, interned<"safe">, interned<"unsafe">};
 
 // The member of an enum that has a name (a str), borrowed; null without an exception if there is
 // none. Runs nothing of the user's.
