@@ -7,6 +7,9 @@ it.
 
 An answer that is used later than it came could be old by then. So it counts for half a second, and
 only while this process has neither invalidated anything in that tier nor heard of it.
+
+A tier that does not answer for all calls in the time of one (their values may be large) is asked
+for each by itself from then on.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ class _Asked:
         self.stamps: dict[str, int | None] = {}
         self.until = 0.0
         self.changes = -1
+        self.alone = False  # It gave no answer: each call asks for itself.
 
     def is_good(self, stage: Stage) -> bool:
         return monotonic() < self.until and stage.changes == self.changes
@@ -69,6 +73,7 @@ class Gathered:
         self._bytes = 0
         self._since = 0.0
         self._thread = threading.get_ident()
+        self._over = False
         self._lock: Any = None  # an asyncio.Lock: one task asks, and the others wait for it
 
     def ask(self, stage: Stage, op: Any, args: tuple[Any, ...]) -> Any:
@@ -102,13 +107,23 @@ class Gathered:
             import asyncio
 
             self._lock = asyncio.Lock()
+        since = monotonic()
         async with self._lock:
-            answer = self._answer(stage, op, args)
-            if answer is None:
+            waited = monotonic() - since
+            alone = self._asked[stage].alone
+            answer = None if alone else self._answer(stage, op, args)
+            if answer is None and not alone:
                 budget, *rest = self._question(stage, op, args)
                 self._learn(stage, op, rest, await stage.aask(budget, op, *rest))
                 answer = self._answer(stage, op, args)
+        if alone:
+            args[0].left -= waited  # For an answer that did not come.
         return answer or await stage.aask(args[0], op, *args[1:])
+
+    def end(self) -> None:
+        """The list is over: its last calls, which may load what is past its life beside it or for
+        others, ask and store by themselves. What was put aside is to be stored next."""
+        self._over = True
 
     def fill(self) -> None:
         """Store what was put aside, in the slowest tier first."""
@@ -125,10 +140,11 @@ class Gathered:
     # ---- What is asked
 
     def _is_ours(self, stage: Stage, op: Any, args: tuple[Any, ...]) -> bool:
-        if stage not in self._asked or threading.get_ident() != self._thread:
+        if self._over or stage not in self._asked or threading.get_ident() != self._thread:
             return False
         if op == "fetch":
-            return len(args[1]) == 1 and args[1][0] in self._calls
+            alone = self._asked[stage].alone
+            return not alone and len(args[1]) == 1 and args[1][0] in self._calls
         if op == "stamp":
             return self._asked[stage].is_good(stage) and all(
                 name in self._asked[stage].stamps for name in args[1]
@@ -154,6 +170,7 @@ class Gathered:
     def _learn(self, stage: Stage, op: Any, rest: Sequence[Any], answer: Any) -> None:
         asked = self._asked[stage]
         if answer is None:
+            asked.alone = True
             return
         if op == "stamp":
             asked.stamps |= zip(rest[0], answer, strict=True)

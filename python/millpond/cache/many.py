@@ -79,6 +79,7 @@ def _many(function: Any, made: Sequence[_Call], flow: Flow, together: Gathered) 
             return _few(function, made)
     finally:
         gathering.reset(outside)
+        together.end()
         together.fill()
 
 
@@ -89,4 +90,5 @@ async def _amany(function: Any, made: Sequence[_Call], flow: Flow, together: Gat
             return await _afew(function, made)
     finally:
         gathering.reset(outside)
+        together.end()
         await together.afill()
