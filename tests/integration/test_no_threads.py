@@ -13,15 +13,18 @@ from tests.integration.redis_server import RedisServer
 from tests.waiting import wait_until
 
 
-def forbid_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = threading.Thread.start
+def forbid_threads(monkeypatch: pytest.MonkeyPatch, names: str = "millpond") -> list[str]:
+    """Those whose names begin so; which were refused."""
+    start, stopped = threading.Thread.start, list[str]()
 
     def refused(thread: threading.Thread) -> None:
-        if thread.name.startswith("millpond"):
+        if thread.name.startswith(names):
+            stopped.append(thread.name)
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refused)
+    return stopped
 
 
 def test_no_call_fails_and_it_recovers(
@@ -85,3 +88,17 @@ def test_a_deadline_holds_after_a_thread_could_not_be_started(
     finally:
         own_redis.thaw()
     mill.close()
+
+
+def test_it_hears_of_others_once_there_is_a_thread_for_it(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that looks for the servers was the last that there was."""
+    with Engine(redis=own_redis.url, database=False) as mill:
+        mill.close()
+        with monkeypatch.context() as patched:
+            stopped = forbid_threads(patched, "millpond-feed")
+            mill.open()
+            wait_until(lambda: len(stopped) > 1, "it has tried")
+            assert not mill.stats()["redis"]["coherence"]["heard"]
+        wait_until(lambda: mill.stats()["redis"]["coherence"]["heard"], "changes are heard")

@@ -24,6 +24,7 @@ from millpond.io.deadline import Deadline
 from millpond.io.jitter import jittered
 from millpond.io.redis_history import History
 from millpond.io.redis_wire import Damaged, Push, Refusal, Replies, Reply, pack, refused
+from millpond.io.threads import begin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,9 @@ class Feed:
         channel: what is published there is told too; b"" for none.
         log: the key of the server's history; b"" for none.
         every: seconds between two PINGs; without an answer in as many, the connection is dead.
+
+    Raises:
+        TierError: no thread can be started.
     """
 
     def __init__(
@@ -100,8 +104,10 @@ class Feed:
         self._stop = threading.Event()
         self._said = ""
         forks.tell(self)
-        self._thread = threading.Thread(target=self._run, name="millpond-feed", daemon=True)
-        self._thread.start()
+        thread = begin("millpond-feed", self._run)
+        if thread is None:
+            raise TierError("no thread can be started that listens", tier=server.tier)
+        self._thread = thread
 
     def close(self) -> None:
         """End it, and wait until nobody is told any more."""

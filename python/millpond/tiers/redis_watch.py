@@ -123,7 +123,7 @@ class Watch:
         pause, said = _FIRST_PAUSE, ""
         while not self._stop.is_set():
             try:
-                servers = self._servers(Deadline.after(_ASKING))
+                self._listen(self._servers(Deadline.after(_ASKING)))
             except TierError as error:
                 if error.kind != said and not self._stop.is_set():
                     said = error.kind
@@ -131,27 +131,35 @@ class Watch:
                 self._stop.wait(jittered(pause))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._listen(servers)
                 return
 
     def _listen(self, servers: Sequence[Server]) -> None:
-        """Begin a feed for each server."""
-        with self._lock:
-            if self._stop.is_set():
-                return
-            self.turn += 1
-            self._heard = dict.fromkeys(range(len(servers)))
-            self._feeds = {
-                # What is published in a Cluster is told by each of its servers.
-                server: Feed(
-                    server,
-                    self._prefix,
-                    _Ear(self, number, self.turn),
-                    channel=b"" if number else self._channel,
-                    log=self._log,
-                )
-                for number, server in enumerate(servers)
-            }
+        """Begin a feed for each server.
+
+        Raises:
+            TierError: there is no thread for one of them; then there is none.
+        """
+        begun: dict[Server, Feed] = {}
+        try:
+            with self._lock:
+                if self._stop.is_set():
+                    return
+                self.turn += 1
+                self._heard = dict.fromkeys(range(len(servers)))
+                for number, server in enumerate(servers):
+                    begun[server] = Feed(
+                        server,
+                        self._prefix,
+                        _Ear(self, number, self.turn),
+                        # What is published in a Cluster is told by each of its servers.
+                        channel=b"" if number else self._channel,
+                        log=self._log,
+                    )
+                self._feeds = begun
+        except BaseException:
+            for feed in begun.values():
+                feed.close()
+            raise
 
     def _follow(self) -> None:
         """Listen to other servers where a Cluster has other primaries than it had."""
@@ -170,7 +178,10 @@ class Watch:
             self.published.up(False)
         for feed in feeds.values():
             feed.close()
-        self._listen(servers)
+        try:
+            self._listen(servers)
+        except TierError:
+            self._begin()
 
     # ---- What the feeds say
 
