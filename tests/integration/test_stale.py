@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -261,22 +261,29 @@ def stale(face: Any, three: list[Engine], gate: Gate, **options: Any) -> list[An
     return functions
 
 
+@contextlib.contextmanager
+def loading(gate: Gate, face: Any, function: Any) -> Iterator[Future[Any]]:
+    """A call that is inside, on a thread, until the end of the block at the latest."""
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(call, face, function, 1)
+        try:
+            assert gate.inside.wait(20)
+            yield load
+        finally:
+            gate.go_on.set()
+
+
 @pytest.mark.parametrize("options", [{}, {"max_entries": 0}], ids=["memory", "none"])
 def test_while_one_process_loads_the_others_have_the_old_value(
     face: Any, three: list[Engine], options: dict[str, Any]
 ) -> None:
     gate = Gate()
     _, second, third = stale(face, three, gate, **options)
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(call, face, second, 1)
-        try:
-            assert gate.inside.wait(20)
-            for _ in range(3):
-                assert face.call(third, 1)["call"] == 1
-        finally:
-            gate.go_on.set()
-        at_once = isinstance(face, Async)
-        assert load.result(20)["call"] == (1 if at_once else 2)
+    with loading(gate, face, second) as load:
+        for _ in range(3):
+            assert face.call(third, 1)["call"] == 1
+    at_once = isinstance(face, Async)
+    assert load.result()["call"] == (1 if at_once else 2)
     # What memory has of it is replaced by a task, after the call that finds it there.
     later = at_once and not options
     assert call(face, third, 1)["call"] == (1 if later else 2)
@@ -304,14 +311,8 @@ def test_a_task_that_nobody_waits_for_brings_what_the_other_process_loads(
             await asyncio.wait(loads)
         assert (await third(1))["call"] == 2
 
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(call, face, second, 1)
-        try:
-            assert gate.inside.wait(20)
-            asyncio.run(main())
-        finally:
-            gate.go_on.set()
-        load.result(20)
+    with loading(gate, face, second):
+        asyncio.run(main())
     assert len(gate.calls) == 2
     assert third.cache_info().hits_by_tier == {"memory": third.cache_info().hits - 1, leasing: 1}
 
@@ -327,14 +328,9 @@ def test_nor_does_it_load_after_the_other_has_failed(three: list[Engine]) -> Non
         while loads := [one for one in asyncio.all_tasks() if is_load(one)]:
             await asyncio.wait(loads)
 
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(call, face, second, 1)
-        try:
-            assert gate.inside.wait(20)
-            asyncio.run(main())
-        finally:
-            gate.go_on.set()
-        assert load.result(20)["call"] == 1
+    with loading(gate, face, second) as load:
+        asyncio.run(main())
+    assert load.result()["call"] == 1
     assert len(gate.calls) == 2
     assert third.cache_info().loads == 0
     assert third.cache_contains(1) is False

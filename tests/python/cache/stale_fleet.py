@@ -10,6 +10,7 @@ from millpond import Engine
 from millpond.testing import ManualClock
 from millpond.tiers.sqlite import SQLiteTier
 from tests.python.cache.faces import SYNC
+from tests.python.cache.numbered import Numbered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,22 +25,16 @@ async def rest() -> None:
         await asyncio.wait(loads)
 
 
-class Fleet:
-    """What all processes have in common.
-
-    The function returns which of its calls it is, or raises if it is one of `fails`; `inside` runs
-    first.
-    """
+class Fleet(Numbered):
+    """What all processes have in common: the function too."""
 
     def __init__(self, kind: str, folder: Path) -> None:
+        super().__init__()
         self.kind = kind
         self.folder = folder
         self.micros = 1_700_000_000_000_000
         self.clocks: list[ManualClock] = []
         self.mills: list[Engine] = []
-        self.made: list[Any] = []
-        self.fails: set[int] = set()
-        self.inside: Any = lambda: None
 
     def now(self) -> int:
         return self.micros
@@ -65,14 +60,6 @@ class Fleet:
         for mill in self.mills:
             mill.close()
 
-    def act(self, x: Any) -> int:
-        self.made.append(x)
-        number = len(self.made)
-        self.inside()
-        if number in self.fails:
-            raise LookupError(number)
-        return number
-
 
 class Process:
     """One of them; calling it is a call of its function, and what that begins."""
@@ -80,16 +67,8 @@ class Process:
     def __init__(self, fleet: Fleet, mill: Engine, options: dict[str, Any]) -> None:
         self.mill = mill
         self.kind = fleet.kind
-
-        def plain(x: Any) -> int:
-            return fleet.act(x)
-
-        async def later(x: Any) -> int:
-            await asyncio.sleep(0)
-            return fleet.act(x)
-
         self.cached = mill.with_cache(namespace="fleet", key=lambda x: x, **options)(
-            plain if fleet.kind == SYNC else later
+            fleet.function(fleet.kind)
         )
 
     def __call__(self, x: Any = 1) -> Any:

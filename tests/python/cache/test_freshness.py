@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -17,34 +16,18 @@ from millpond.cache import freshness
 from millpond.errors import ConfigurationError, OptionTypeError
 from millpond.testing import ManualClock
 from tests.python.cache.faces import ASYNC, SYNC, settled
+from tests.python.cache.numbered import Numbered
 
 
-class Numbered:
-    """A function that returns which of its calls it is, or raises if it is one of `fails`."""
+class Cached(Numbered):
+    """A function that is kept for 10 s."""
 
     def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
         self.clock = ManualClock()
         self.cache = mp.Cache(clock=self.clock)
-        self.fails: set[int] = set()
-        self.made: list[Any] = []
-        self.inside: Any = lambda: None
-
-        def act(x: Any) -> int:
-            self.made.append(x)
-            number = len(self.made)
-            self.inside()
-            if number in self.fails:
-                raise LookupError(number)
-            return number
-
-        async def later(x: Any) -> int:
-            await asyncio.sleep(0)
-            return act(x)
-
         self.kind = kind
-        self.cached = mp.with_cache(cache=self.cache, ttl=10, **options)(
-            act if kind == SYNC else later
-        )
+        self.cached = mp.with_cache(cache=self.cache, ttl=10, **options)(self.function(kind))
 
     def __call__(self, x: Any = 1) -> Any:
         """A call, and the end of what it has begun."""
@@ -76,7 +59,7 @@ KEYS = [1, "text", (1, "two"), 2.5, frozenset([1]), b"bytes"]
 
 @pytest.mark.parametrize("x", KEYS, ids=repr)
 def test_the_first_past_its_life_loads_and_it_is_fresh_again(kind: str, x: Any) -> None:
-    function = Numbered(kind, stale_while_revalidate=5)
+    function = Cached(kind, stale_while_revalidate=5)
     assert [function(x), function(x)] == [1, 1]
     function.pass_by(12)
     assert not function.cached.cache_contains(x)
@@ -95,7 +78,7 @@ def test_the_first_past_its_life_loads_and_it_is_fresh_again(kind: str, x: Any) 
 
 
 def test_past_that_too_it_is_a_miss(kind: str) -> None:
-    function = Numbered(kind, stale_while_revalidate=5)
+    function = Cached(kind, stale_while_revalidate=5)
     function()
     function.pass_by(15)
     assert function() == 2
@@ -108,29 +91,23 @@ def test_past_that_too_it_is_a_miss(kind: str) -> None:
 
 
 def test_others_get_the_old_value_while_one_thread_loads() -> None:
-    function = Numbered(SYNC, stale_while_revalidate=5)
+    function = Cached(SYNC, stale_while_revalidate=5)
     function()
     function.pass_by(11)
-    inside, go_on = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        inside.set()
-        assert go_on.wait(10)
-
-    function.inside = wait
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(function)
-        assert inside.wait(10)
+    calls: list[Future[Any]] = []
+    with (
+        ThreadPoolExecutor(1) as pool,
+        function.held(lambda: calls.append(pool.submit(function))),
+    ):
         assert [function() for _ in range(3)] == [1, 1, 1]
-        go_on.set()
-        assert first.result(10) == 2
+    assert calls[0].result() == 2
     assert function() == 2
     info = function.cached.cache_info()
     assert (info.stale_hits, info.loads, info.coalesced) == (3, 2, 0)
 
 
 def test_others_get_the_old_value_while_a_task_loads() -> None:
-    function = Numbered(ASYNC, stale_while_revalidate=5)
+    function = Cached(ASYNC, stale_while_revalidate=5)
     function()
     function.pass_by(11)
 
@@ -146,7 +123,7 @@ def test_others_get_the_old_value_while_a_task_loads() -> None:
 
 
 def test_a_function_that_needs_its_own_old_value_gets_it() -> None:
-    function = Numbered(SYNC, stale_while_revalidate=5)
+    function = Cached(SYNC, stale_while_revalidate=5)
     function()
     function.pass_by(11)
     seen: list[int] = []
@@ -158,7 +135,7 @@ def test_a_function_that_needs_its_own_old_value_gets_it() -> None:
 def test_a_load_that_nobody_waits_for_says_once_that_it_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    function = Numbered(ASYNC, stale_while_revalidate=5)
+    function = Cached(ASYNC, stale_while_revalidate=5)
     function()
     function.fails = {2, 3}
     function.pass_by(11)
@@ -171,7 +148,7 @@ def test_a_load_that_nobody_waits_for_says_once_that_it_failed(
 
 
 def test_who_loads_in_line_gets_the_error_and_the_next_tries_again() -> None:
-    function = Numbered(SYNC, stale_while_revalidate=5)
+    function = Cached(SYNC, stale_while_revalidate=5)
     function()
     function.fails = {2}
     function.pass_by(11)
@@ -184,7 +161,7 @@ def test_who_loads_in_line_gets_the_error_and_the_next_tries_again() -> None:
 def test_an_error_is_hidden_by_the_old_value(
     kind: str, also: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    function = Numbered(kind, stale_if_error=60, negative_ttl=1, **also)
+    function = Cached(kind, stale_if_error=60, negative_ttl=1, **also)
     function()
     function.fails = {2, 3, 4}
     function.pass_by(11)
@@ -203,7 +180,7 @@ def test_an_error_is_hidden_by_the_old_value(
 
 
 def test_without_a_failure_an_old_value_is_not_served(kind: str) -> None:
-    function = Numbered(kind, stale_if_error=60)
+    function = Cached(kind, stale_if_error=60)
     function()
     function.pass_by(11)
     assert function() == 2
@@ -211,7 +188,7 @@ def test_without_a_failure_an_old_value_is_not_served(kind: str) -> None:
 
 
 def test_all_who_wait_for_a_load_that_fails_get_the_old_value() -> None:
-    function = Numbered(ASYNC, stale_if_error=60)
+    function = Cached(ASYNC, stale_if_error=60)
     function()
     function.fails = {2}
     function.pass_by(11)
@@ -225,32 +202,26 @@ def test_all_who_wait_for_a_load_that_fails_get_the_old_value() -> None:
 
 
 def test_threads_wait_for_a_load_that_fails_too() -> None:
-    function = Numbered(SYNC, stale_if_error=60)
+    function = Cached(SYNC, stale_if_error=60)
     function()
     function.fails = {2}
     function.pass_by(11)
-    inside, go_on = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        inside.set()
-        assert go_on.wait(10)
-
-    function.inside = wait
-    with ThreadPoolExecutor(3) as pool:
-        calls = [pool.submit(function)]
-        assert inside.wait(10)
+    calls: list[Future[Any]] = []
+    with (
+        ThreadPoolExecutor(3) as pool,
+        function.held(lambda: calls.append(pool.submit(function))),
+    ):
         calls += [pool.submit(function) for _ in range(2)]
         while function.cached.cache_info().coalesced < 2:
             time.sleep(0.001)
-        go_on.set()
-        assert [call.result(10) for call in calls] == [1, 1, 1]
+    assert [call.result() for call in calls] == [1, 1, 1]
     assert function.cached.cache_info().stale_hits == 3
     assert len(function.made) == 2
 
 
 @pytest.mark.parametrize("how", ["one", "tag", "all", "drop"])
 def test_what_was_invalidated_is_never_served(kind: str, how: str) -> None:
-    function = Numbered(kind, stale_while_revalidate=60, stale_if_error=60, tags=("n:{x}",))
+    function = Cached(kind, stale_while_revalidate=60, stale_if_error=60, tags=("n:{x}",))
 
     def invalidate() -> None:
         if how == "one":
@@ -289,7 +260,7 @@ def test_what_was_invalidated_is_never_served(kind: str, how: str) -> None:
 
 
 def test_a_value_that_was_set_meanwhile_stays(kind: str) -> None:
-    function = Numbered(kind, stale_while_revalidate=60)
+    function = Cached(kind, stale_while_revalidate=60)
     function()
     function.pass_by(11)
     function.inside = lambda: function.cached.cache_set("set", 1)
@@ -298,7 +269,7 @@ def test_a_value_that_was_set_meanwhile_stays(kind: str) -> None:
 
 
 def test_ctrl_c_is_no_error_to_be_hidden() -> None:
-    function = Numbered(SYNC, stale_while_revalidate=5, stale_if_error=60)
+    function = Cached(SYNC, stale_while_revalidate=5, stale_if_error=60)
     function()
     function.pass_by(11)
 
@@ -330,7 +301,7 @@ def test_an_executor_makes_the_call() -> None:
                 future.set_exception(error)
 
     later = Later()
-    function = Numbered(SYNC, stale_while_revalidate=20, executor=later)
+    function = Cached(SYNC, stale_while_revalidate=20, executor=later)
     function.fails = {3}
     function()
     function.pass_by(11)
@@ -353,7 +324,7 @@ def test_an_executor_that_takes_nothing_more_fails_no_call(
 ) -> None:
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
-    function = Numbered(SYNC, stale_while_revalidate=20, executor=pool)
+    function = Cached(SYNC, stale_while_revalidate=20, executor=pool)
     function()
     function.pass_by(11)
     told: list[Any] = []
@@ -364,7 +335,7 @@ def test_an_executor_that_takes_nothing_more_fails_no_call(
 
 
 def test_observers_see_what_was_served(kind: str) -> None:
-    function = Numbered(kind, stale_while_revalidate=5)
+    function = Cached(kind, stale_while_revalidate=5)
     function()
     function.pass_by(11)
     with mp.observe() as calls:

@@ -95,19 +95,13 @@ def test_others_get_it_while_one_thread_loads(threads: Fleet, memory: dict[str, 
     first, second = threads.process(**WHILE, **memory), threads.process(**WHILE, **memory)
     first()
     threads.pass_by(LIFE + 20)
-    inside, go_on = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        inside.set()
-        assert go_on.wait(10)
-
-    threads.inside = wait
-    with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(second)
-        assert inside.wait(10)
+    calls: list[Any] = []
+    with (
+        ThreadPoolExecutor(1) as pool,
+        threads.held(lambda: calls.append(pool.submit(second))),
+    ):
         assert [second() for _ in range(3)] == [1, 1, 1]
-        go_on.set()
-        assert call.result(10) == 2
+    assert calls[0].result() == 2
     assert threads.made == [1, 1]
     assert second.info.stale_hits == 3
     assert second() == 2
