@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 from millpond import Engine
+from tests.waiting import wait_until
 
 
 class Sync:
@@ -54,14 +54,6 @@ class Async:
         )
 
 
-def soon(condition: Callable[[], bool]) -> None:
-    """What is told to another process arrives within milliseconds; CI's machines may be slow."""
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.001)
-
-
 def settle(mills: tuple[Engine, Engine]) -> None:
     """Wait until the second has been told all that the first did: what is told keeps its order."""
 
@@ -69,9 +61,9 @@ def settle(mills: tuple[Engine, Engine]) -> None:
     def marker() -> int:
         return 1
 
-    soon(lambda: marker() == 1 and marker.cache_contains())
+    wait_until(lambda: marker() == 1 and marker.cache_contains())
     mills[0].invalidate(tags="marker")
-    soon(lambda: not marker.cache_contains())
+    wait_until(lambda: not marker.cache_contains())
 
 
 def keep(face: Any, function: Any, *args: Any) -> None:
@@ -81,7 +73,7 @@ def keep(face: Any, function: Any, *args: Any) -> None:
     Engine has just come with the namespace. Where memory has nothing, the next call asks the tier,
     and for some milliseconds it may do so under the stamps from before an invalidation.
     """
-    soon(lambda: face.call(function, *args) is not None and function.cache_contains(*args))
+    wait_until(lambda: face.call(function, *args) is not None and function.cache_contains(*args))
 
 
 def counted() -> tuple[list[Any], Callable[[Any], Any]]:

@@ -11,9 +11,10 @@ import pytest
 
 from millpond import Engine, cache_control, observe
 from millpond.cache import CallRecord
-from tests.integration.mills import Async, Sync, counted, keep, settle, soon
+from tests.integration.mills import Async, Sync, counted, keep, settle
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
+from tests.waiting import wait_until
 
 
 def test_a_value_is_computed_once_for_all(
@@ -200,13 +201,13 @@ def test_what_others_invalidate_leaves_memory(
         face.call(second, x)
     assert second.cache_info().hits_by_tier == {"memory": 3, tier: 3}
     face.invalidate(mills[0], tags="user:7")
-    soon(lambda: not second.cache_contains(7))
+    wait_until(lambda: not second.cache_contains(7))
     assert second.cache_contains(8)
     face.do(first, "cache_invalidate", 8)
-    soon(lambda: not second.cache_contains(8))
+    wait_until(lambda: not second.cache_contains(8))
     assert second.cache_contains(9)
     face.invalidate(mills[0], function=first)
-    soon(lambda: not second.cache_contains(9))
+    wait_until(lambda: not second.cache_contains(9))
     assert calls == [7, 8, 9]
 
 
@@ -228,10 +229,10 @@ def test_what_a_tier_missed_it_is_told_before_it_is_read(face: Any, own_redis: R
             assert face.call(first, 1)["call"] == 4
         finally:
             own_redis.thaw()
-        soon(lambda: one.stats()["redis"]["state"] == "closed")
+        wait_until(lambda: one.stats()["redis"]["state"] == "closed")
         assert face.call(first, 2)["call"] == 5
         assert one.stats()["redis"]["pending"] == 0
-        soon(lambda: two.stats()["redis"]["state"] == "closed")
+        wait_until(lambda: two.stats()["redis"]["state"] == "closed")
         assert face.call(second, 3)["call"] == 6
         assert face.call(second, 2)["call"] == 5
 
@@ -244,8 +245,8 @@ def test_an_engine_may_start_before_its_servers(face: Any, own_redis: RedisServe
         for x in range(20):
             face.call(function, x)
         own_redis.start()
-        soon(lambda: mill.stats()["redis"]["state"] == "closed")
-        soon(lambda: mill.stats()["redis"]["coherence"]["heard"])
+        wait_until(lambda: mill.stats()["redis"]["state"] == "closed")
+        wait_until(lambda: mill.stats()["redis"]["coherence"]["heard"])
         face.call(function, 100)
         function._drop_entries()
         face.call(function, 100)
@@ -275,7 +276,7 @@ def test_a_cluster_that_hangs_holds_up_no_first_call(face: Any) -> None:
         assert time.monotonic() - started < 0.5
         for node in cluster.nodes:
             node.thaw()
-        soon(lambda: mill.stats()["redis"]["coherence"]["heard"])
+        wait_until(lambda: mill.stats()["redis"]["coherence"]["heard"])
         mill.close()
 
 
@@ -285,20 +286,20 @@ def follow_the_cluster(cluster: RedisCluster, mills: tuple[Engine, Engine]) -> N
 
     calls, body = counted()
     first, second = (mill.with_cache(namespace="test", tags=("all",))(body) for mill in mills)
-    soon(heard)
+    wait_until(heard)
     first(1)
     settle(mills)
     keep(Sync(), second, 1)
     mills[0].invalidate(tags="all")
-    soon(lambda: not second.cache_contains(1))
+    wait_until(lambda: not second.cache_contains(1))
     assert calls == [1]
     cluster.kill_master("x")
     for x in range(50):
         assert first(x)["value"] == x
-    soon(heard)
-    soon(lambda: second(2)["value"] == 2 and second.cache_contains(2))
-    soon(lambda: mills[0].invalidate(tags="all").done)
-    soon(lambda: not second.cache_contains(2))
+    wait_until(heard)
+    wait_until(lambda: second(2)["value"] == 2 and second.cache_contains(2))
+    wait_until(lambda: mills[0].invalidate(tags="all").done)
+    wait_until(lambda: not second.cache_contains(2))
 
 
 def test_an_engine_that_was_closed_hears_again_when_it_is_used(
@@ -309,9 +310,9 @@ def test_an_engine_that_was_closed_hears_again_when_it_is_used(
     face.call(function, 7)
     mills[1].close()
     face.call(function, 7)
-    soon(lambda: mills[1].stats()[tier]["coherence"]["heard"])
+    wait_until(lambda: mills[1].stats()[tier]["coherence"]["heard"])
     face.invalidate(mills[0], tags="user:7")
-    soon(lambda: face.call(function, 7)["call"] == 2)
+    wait_until(lambda: face.call(function, 7)["call"] == 2)
 
 
 def test_programs_that_share_a_tier_share_no_tags(
@@ -328,15 +329,15 @@ def test_programs_that_share_a_tier_share_no_tags(
         ]
         for function in functions:
             function(7)
-            soon(lambda function=function: function(7) and function.cache_contains(7))
+            wait_until(lambda function=function: function(7) and function.cache_contains(7))
         face.invalidate(mills[0], tags="user:7")
         assert functions[0](7)["call"] == 2
         assert functions[1](7)["call"] == 1
         # What comes after it, in the same order, has been told; and the tier has kept its own.
         mark = mills[1].with_cache(tags=("mark",), key=lambda: "m")(lambda: 1)
-        soon(lambda: mark() == 1 and mark.cache_contains())
+        wait_until(lambda: mark() == 1 and mark.cache_contains())
         face.invalidate(mills[1], tags="mark")
-        soon(lambda: not mark.cache_contains())
+        wait_until(lambda: not mark.cache_contains())
         assert functions[1].cache_contains(7)
         functions[1]._drop_entries()
         assert functions[1](7)["call"] == 1

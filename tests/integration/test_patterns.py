@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from millpond import Engine
-from tests.integration.mills import Sync, counted, keep, settle, soon
+from tests.integration.mills import Sync, counted, keep, settle
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
+from tests.waiting import wait_until
 
 
 def named(name: str, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +53,7 @@ def test_functions_that_only_others_know_are_found(
         keep(face, function, 1)
     outcome = face.invalidate(one, **given)
     assert (outcome.tiers, outcome.memory) == ({tier: "done"}, 1)
-    soon(lambda: not theirs.cache_contains(1))
+    wait_until(lambda: not theirs.cache_contains(1))
     assert other.cache_contains(1)
     assert face.call(theirs, 1)["call"] == 2
     assert not here.cache_contains(1)
@@ -75,7 +76,7 @@ def test_a_load_that_nobody_else_has_seen_yet_stores_nothing(mills: tuple[Engine
     assert one.invalidate(prefix="test:shop.prices").done
     go_on.set()
     loading.join(10)
-    soon(lambda: not function.cache_contains(1))
+    wait_until(lambda: not function.cache_contains(1))
     function(1)
     assert function.cache_info().hits == 0
     assert function.cache_info().loads == 2
@@ -89,7 +90,7 @@ def test_values_that_no_tier_takes_are_dropped_elsewhere(
     settle((one, two))
     keep(face, function, 1)
     assert face.invalidate(one, glob="test:shop.odd*").done
-    soon(lambda: not function.cache_contains(1))
+    wait_until(lambda: not function.cache_contains(1))
 
 
 def test_caches_by_name_are_found_too(face: Any, mills: tuple[Engine, Engine]) -> None:
@@ -97,7 +98,7 @@ def test_caches_by_name_are_found_too(face: Any, mills: tuple[Engine, Engine]) -
     face.do(two.cache("users"), "set", "ada", 1)
     face.do(two.cache("pages"), "set", "home", 2)
     assert face.invalidate(one, prefix="millpond:cache.users:").done
-    soon(lambda: face.do(two.cache("users"), "get", "ada") is None)
+    wait_until(lambda: face.do(two.cache("users"), "get", "ada") is None)
     assert face.do(two.cache("pages"), "get", "home") == 2
 
 
@@ -112,11 +113,11 @@ def test_a_redis_that_was_emptied_is_told_the_names_again(
         function(1)
         with redis_server.client() as client:
             client.flushall()
-        soon(lambda: not function.cache_contains(1))
+        wait_until(lambda: not function.cache_contains(1))
         settle((one, two))
         keep(Sync(), function, 2)
         one.invalidate(prefix="test:shop.odd")
-        soon(lambda: not function.cache_contains(2))
+        wait_until(lambda: not function.cache_contains(2))
 
 
 def test_a_tier_that_is_out_cannot_say_what_others_have(face: Any, own_redis: RedisServer) -> None:
@@ -131,7 +132,7 @@ def test_a_tier_that_is_out_cannot_say_what_others_have(face: Any, own_redis: Re
             own_redis.thaw()
         assert (outcome.done, outcome.tiers) == (False, {"redis": "failed"})
         assert not function.cache_contains(1)
-        soon(lambda: mill.stats()["redis"]["state"] == "closed")
+        wait_until(lambda: mill.stats()["redis"]["state"] == "closed")
         assert face.call(function, 1)["call"] == 2
         assert mill.stats()["redis"]["pending"] == 0
         assert face.invalidate(mill, prefix="test:shop.prices").done
@@ -151,5 +152,5 @@ def test_every_primary_of_a_cluster_is_asked() -> None:
             settle((one, two))
             assert one.invalidate(prefix="test:shop.prices").done
             for function in theirs:
-                soon(lambda function=function: not function.cache_contains(1))
+                wait_until(lambda function=function: not function.cache_contains(1))
                 assert function(1)["call"] == 2
