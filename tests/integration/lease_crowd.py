@@ -16,14 +16,14 @@ from typing import Any
 
 from millpond import Engine
 from millpond._engine import TierMonitor
-from millpond.tiers.sqlite import SQLiteTier
+from tests.integration.leases import tier_at
 
 _SECONDS = 60.0
 
 
-def engine(database: str) -> Engine:
+def engine(place: str) -> Engine:
     """An Engine that gives up on nothing, on a machine that is busy with other tests."""
-    mill = Engine(database=SQLiteTier(database, timeout=10.0), budget=20.0)
+    mill = Engine(database=tier_at(place, 10.0), budget=20.0)
     for stage in mill._stages:
         patient = TierMonitor(stage.tier.name, slow=60.0)
         patient.cap, stage.monitor = stage.monitor.cap, patient
@@ -31,9 +31,9 @@ def engine(database: str) -> Engine:
 
 
 def main() -> None:
-    database, folder = sys.argv[1], Path(sys.argv[2])
+    place, folder = sys.argv[1], Path(sys.argv[2])
     calls = os.open(folder / "calls", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    mill = engine(database)
+    mill = engine(place)
 
     @mill.with_cache(namespace="test", ttl="10m")
     def load(key: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What tests of leases look at in Redis."""
+"""Where tests of leases have them, and what they look at in Redis.
+
+A place is a URL, or a folder for a SQLite file; before the URL of a pgbouncer stands "pgbouncer ".
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,24 @@ from typing import Any
 
 import redis
 
+from millpond.tiers.postgres import PostgresTier
+from millpond.tiers.redis import RedisTier
+from millpond.tiers.sqlite import SQLiteTier
+
 LEASE = 2.0  # seconds, as in cache/leases.py
 MARGIN = 5.0  # for machines that are busy
+
+
+def tier_at(place: str, seconds: float, connections: int = 20) -> Any:
+    """A tier there whose operations may take so long."""
+    if place.startswith("redis"):
+        return RedisTier(place, timeout=seconds, max_connections=connections)
+    if "postgresql://" in place:
+        pooled, _, url = place.rpartition(" ")
+        return PostgresTier(
+            url, pgbouncer=bool(pooled), timeout=seconds, max_connections=connections
+        )
+    return SQLiteTier(place, timeout=seconds)
 
 
 def calls(client: redis.Redis) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from millpond.io.redis_url import RedisSettings
 from millpond.tiers.base import Entry, Lease
+from millpond.tiers.postgres import PostgresTier
 from millpond.tiers.redis import RedisTier
 from millpond.tiers.sqlite import SQLiteTier
 from tests.integration.faces import Face
@@ -19,7 +20,7 @@ from tests.integration.servers import RedisCluster, RedisServer
 from tests.waiting import wait_until
 
 
-@pytest.fixture(params=["redis", "cluster", "sqlite"], scope="module")
+@pytest.fixture(params=["redis", "cluster", "sqlite", "postgresql", "pgbouncer"], scope="module")
 def where(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Any]]:
@@ -27,6 +28,12 @@ def where(
     if request.param == "cluster":
         with RedisCluster(replicas=0) as cluster:
             yield partial(RedisTier, RedisSettings(nodes=tuple(cluster.addresses)))
+    elif request.param == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        yield partial(PostgresTier, server.url, max_connections=4)
+    elif request.param == "pgbouncer":
+        server = request.getfixturevalue("pgbouncer")
+        yield partial(PostgresTier, server.url, pgbouncer=True, max_connections=4)
     elif request.param == "sqlite":
         yield partial(SQLiteTier, tmp_path_factory.mktemp("leases"), timeout=5.0)
     else:

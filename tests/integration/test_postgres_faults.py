@@ -217,7 +217,7 @@ def test_a_connection_too_slow_for_one_call_is_there_for_a_later_one(
 ) -> None:
     with proxied(postgres_server, runner) as (face, proxy):
         face.tier.close()
-        face.tier._ready = True
+        face.tier._carrier.ready = True
         before = len(proxy.connections)
         proxy.set("latency", seconds=0.2, way="down")
         with quick(face), pytest.raises(TierTimeoutError):

@@ -12,7 +12,7 @@ import pytest
 
 from millpond.errors import TierError
 from millpond.io.deadline import Deadline
-from millpond.io.postgres.listen import Notice, payloads, read
+from millpond.io.postgres.listen import Notice, end_payload, payloads, read
 from millpond.tiers.base import Entry
 from millpond.tiers.postgres import PostgresTier
 from tests.integration.faults import FaultProxy
@@ -204,3 +204,14 @@ def test_payloads_are_short_enough_and_say_the_same() -> None:
 @pytest.mark.parametrize("payload", ["", "x", "origin other\ngname", "\n\n"])
 def test_what_is_not_ours_is_no_notice(payload: str) -> None:
     assert read(payload, "app") is None
+
+
+def test_the_end_of_a_lease_is_read_whoever_ended_it() -> None:
+    begin = end_payload("origin", "app").decode()
+    [end] = read(f"{begin}2 4611686018427387904 app:f:1:a", "other").ends  # type: ignore[union-attr]
+    assert end == ("app:f:1:a", 1 << 62, 2)
+
+
+@pytest.mark.parametrize("line", ["", "2", "2 1", "x 1 key", "2 x key"])
+def test_what_is_no_end_of_a_lease_says_nothing(line: str) -> None:
+    assert read(f"{end_payload('origin', 'app').decode()}{line}", "app") is None

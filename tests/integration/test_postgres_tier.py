@@ -165,6 +165,9 @@ def test_the_least_rights_suffice(postgres_server: PostgresServer, postgres_data
             postgres_database,
         )
         every_call(tier)
+        assert tier.acquire("app:f:1:l", 1, 60.0, b"", soon()).state == "held"
+        assert tier.renew([("app:f:1:l", 1)], 60.0, soon()) == [True]
+        assert tier.release([("app:f:1:l", 1)], "failed", soon()) == [True]
         tier.close()
     finally:
         postgres_server.execute("DROP OWNED BY service", postgres_database)
@@ -230,15 +233,7 @@ def test_a_server_that_only_reads_is_not_ready(
     assert caught.value.kind == "not_ready"
 
 
-# ---- fences
-
-
-def test_a_slow_holder_does_not_overwrite_a_later_one(tier: PostgresTier) -> None:
-    assert tier.store([entry(data=b"second", fence=2)], soon()) == [True]
-    assert tier.store([entry(data=b"first", fence=1)], soon()) == [False]
-    assert tier.fetch(["app:f:1:a"], [], soon()).data == [b"second"]
-    assert tier.store([entry(data=b"again", fence=2)], soon()) == [True]
-    assert tier.store([entry(data=b"unleased")], soon()) == [True]
+# ---- entries
 
 
 def test_one_key_twice_in_a_call_is_its_last(tier: PostgresTier) -> None:

@@ -102,6 +102,8 @@ class Turn:
                 return keeper.hold(self.key, self.fence)
             if lease.state == "landed":
                 return LANDED
+            if lease.state == "absent":
+                return self._without("expired")
             if not waits:
                 return TAKEN
             self._awaited.add(lease.fence)

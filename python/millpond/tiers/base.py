@@ -132,12 +132,12 @@ class Lease(NamedTuple):
 
     Attributes:
         state: "held": it is the caller's now. "taken": another has it. "landed": there is an entry
-            now, so there is nothing to load.
+            now, so there is nothing to load. "absent": the tier can keep no leases at present.
         fence: whose it is.
         left: seconds until it ends unless it is renewed.
     """
 
-    state: Literal["held", "taken", "landed"]
+    state: Literal["held", "taken", "landed", "absent"]
     fence: int = 0
     left: float = 0.0
 

@@ -1,7 +1,7 @@
-"""`KeptEnds`: how those who wait hear of the ends of leases in a tier that cannot tell them.
+"""`KeptEnds`: how those who wait hear of the ends of leases in a tier that may not tell them.
 
 Such a tier keeps the end of a lease, if it brought no value, for as long as a lease may last. Who
-waits asks now and then, and finds it.
+waits asks now and then, and finds it. It may be told besides, which comes sooner.
 """
 
 from __future__ import annotations
@@ -34,16 +34,32 @@ class KeptEnds:
 
     Attributes:
         waiting: who waits.
+        told: whether ends are told besides.
     """
 
     def __init__(self) -> None:
         self.waiting: Waiting | None = None
+        self.told = False
         self._found: dict[str, int] = {}
         forks.tell(self)
 
     def forked(self) -> None:
-        """In the child of a fork, nobody waits."""
+        """In the child of a fork, nobody waits, and nothing is heard."""
+        self.told = False
         self._found = {}
+
+    def up(self, yes: bool) -> None:
+        """Whether ends are told, from now on."""
+        self.told = yes
+        if (waiting := self.waiting) is not None:
+            waiting.up(yes)
+
+    def over(self, key: str, fence: int, outcome: Outcome) -> None:
+        """A lease is over, as somebody told; also before it was answered that it is taken."""
+        if self._found.get(key) == fence:
+            self._found.pop(key, None)
+        if (waiting := self.waiting) is not None:
+            waiting.over(key, fence, outcome)
 
     def awaited(self, key: str) -> int:
         """Of which lease of a key somebody is to be told the end: its fence, or 0."""

@@ -11,35 +11,32 @@ import os
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, final
 
 from millpond.errors import MillpondError, UnsupportedError
 from millpond.io.deadline import Deadline
 from millpond.io.postgres import schema as tables
 from millpond.io.postgres import upkeep, wire
 from millpond.io.postgres.address import Address
-from millpond.io.postgres.errors import NO_TABLES, STALE_PLAN, TIER, Refusal, refused
+from millpond.io.postgres.errors import TIER, Refusal
 from millpond.io.postgres.listen import Listener
 from millpond.io.postgres.options import check_bounds, check_seconds
 from millpond.io.postgres.pool import Pool
 from millpond.io.postgres.statements import SETTLE, Statements
 from millpond.io.threads import begin
+from millpond.tiers.kept_leases import KeptEnds
 from millpond.tiers.known import Partly
 from millpond.tiers.postgres_calls import AFTER, LAST, Calls, Changes
+from millpond.tiers.postgres_carrier import Carrier
+from millpond.tiers.postgres_leases import LeaseCalls
 from millpond.tiers.postgres_watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from psycopg.pq.abc import PGresult
-
-    from millpond.io.postgres.link import Link
     from millpond.io.postgres.upkeep import Plan, Purged
     from millpond.tiers.base import Entry, Fetched, Held
     from millpond.tiers.base import Listener as Told
-    from millpond.tiers.postgres_calls import Call
-
-T = TypeVar("T")
 
 # What the server allows a statement, whose caller has long given it up then.
 _PATIENCE: Final = float(SETTLE)
@@ -47,8 +44,8 @@ _MAX_CHANGES: Final = 4096
 
 
 @final
-class PostgresTier:
-    """A PostgreSQL, 13 or newer, as a `Tier`. Connects with the first call.
+class PostgresTier(LeaseCalls):
+    """A PostgreSQL, 13 or newer, as a `Tier` with `Leases`. Connects with the first call.
 
     Args:
         database: "postgresql://user@host/name", or "host=... dbname=..."; libpq's environment
@@ -117,7 +114,8 @@ class PostgresTier:
         )
         self._address = Address(database, pgbouncer=pgbouncer, patience=_PATIENCE)
         self._pool = Pool(self._address, size=max_connections, prepare=not pgbouncer)
-        self._ready = False
+        self._carrier = Carrier(self._pool, self._opening)
+        self._do, self._ado = self._carrier.do, self._carrier.ado
         self._ahead: int | None = None
         self._purge_every = purge_every
         # Not at once: a process that starts has better things to do, and many start together.
@@ -125,6 +123,7 @@ class PostgresTier:
         self._next_purge = time.monotonic() + (purge_every or 0.0) * spread
         self._purger: threading.Thread | None = None
         self._watch: Watch | None = None
+        self._ends = KeptEnds()
 
     @property
     def origin(self) -> str:
@@ -140,21 +139,17 @@ class PostgresTier:
             TierError: the server cannot be reached (its kind says more), or the tables are not
                 there and may not be made, or are others; the message has the statements needed.
         """
-        self._drive(upkeep.ready(self.schema, create=self._create), deadline)
-        self._drive(self._clocking(), deadline)
-        self._ready = True
+        self._carrier.open(deadline)
 
     async def aopen(self, deadline: Deadline) -> None:
         """The same, in an event loop."""
-        await self._adrive(upkeep.ready(self.schema, create=self._create), deadline)
-        await self._adrive(self._clocking(), deadline)
-        self._ready = True
+        await self._carrier.aopen(deadline)
 
     def close(self) -> None:
         """Close the connections; what is under way fails, and nobody is told any more."""
         self.unwatch()
         self._pool.close()
-        self._ready = False
+        self._carrier.ready = False
 
     async def aclose(self) -> None:
         self.close()
@@ -311,10 +306,13 @@ class PostgresTier:
 
     def purge(self, deadline: Deadline) -> Purged:
         """Remove what is over and what is beyond the bounds; also done in the background."""
-        return self._drive(upkeep.purge(self._statements, self._bounds), deadline)
+        return self._carrier.drive(self._purging(), deadline)
 
     async def apurge(self, deadline: Deadline) -> Purged:
-        return await self._adrive(upkeep.purge(self._statements, self._bounds), deadline)
+        return await self._carrier.adrive(self._purging(), deadline)
+
+    def _purging(self) -> Plan[Purged]:
+        return upkeep.purge(self._statements, self._bounds, leases=self._calls.leased)
 
     def _purge_if_due(self) -> None:
         if self._purge_every is None or time.monotonic() < self._next_purge:
@@ -327,11 +325,17 @@ class PostgresTier:
     def _purge_now(self, every: float) -> None:
         deadline = Deadline.after(max(every, _PATIENCE))
         try:
-            plan = upkeep.purge_if_due(self._statements, self._bounds, every)
-            self.last_purge = self._drive(plan, deadline) or self.last_purge
-            self._drive(self._clocking(), deadline)
+            plan = upkeep.purge_if_due(
+                self._statements, self._bounds, every, leases=self._calls.leased
+            )
+            self.last_purge = self._carrier.drive(plan, deadline) or self.last_purge
+            self._carrier.drive(self._clocking(), deadline)
         except MillpondError as error:
             self.last_purge = error
+
+    def _opening(self) -> Plan[None]:
+        self._note_lack((yield from upkeep.ready(self.schema, create=self._create)))
+        yield from self._clocking()
 
     def _clocking(self) -> Plan[None]:
         before = time.monotonic_ns()
@@ -339,72 +343,6 @@ class PostgresTier:
         if not isinstance(answer, Refusal):
             middle = (before + time.monotonic_ns()) // 2000
             self._ahead = wire.to_int(answer.get_value(0, 0)) - middle
-
-    # ---- how calls are carried out
-
-    def _do(self, call: Call[T], deadline: Deadline) -> T:
-        if not call.wanted:
-            nothing: T = call.nothing()
-            return nothing
-        if not self._ready:
-            self.open(deadline)
-        link = self._pool.take(deadline)
-        try:
-            answer = link.run(link.asking(call.statement, call.values), deadline.at, call.doing)
-            result = self._judged(answer, link)
-        finally:
-            self._pool.give(link)
-        return call.read(result)
-
-    async def _ado(self, call: Call[T], deadline: Deadline) -> T:
-        if not call.wanted:
-            nothing: T = call.nothing()
-            return nothing
-        if not self._ready:
-            await self.aopen(deadline)
-        link = await self._pool.atake(deadline)
-        try:
-            steps = link.asking(call.statement, call.values)
-            result = self._judged(await link.arun(steps, deadline.at, call.doing), link)
-        finally:
-            self._pool.give(link)
-        return call.read(result)
-
-    def _judged(self, answer: PGresult | Refusal, link: Link) -> PGresult:
-        if not isinstance(answer, Refusal):
-            return answer
-        if answer.state in NO_TABLES:
-            self._ready = False
-        if answer.state in NO_TABLES or answer.state in STALE_PLAN:
-            link.broken = True
-            self._pool.clear()
-        raise refused(answer)
-
-    def _drive(self, plan: Plan[T], deadline: Deadline) -> T:
-        link = self._pool.take(deadline)
-        try:
-            request = next(plan)
-            while True:
-                answer = link.run(upkeep.steps(link, request), deadline.at, "upkeep")
-                request = plan.send(answer)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            self._pool.give(link)
-
-    async def _adrive(self, plan: Plan[T], deadline: Deadline) -> T:
-        link = await self._pool.atake(deadline)
-        try:
-            request = next(plan)
-            while True:
-                answer = await link.arun(upkeep.steps(link, request), deadline.at, "upkeep")
-                request = plan.send(answer)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            self._pool.give(link)
 
 
 def schema_sql(schema: str = "millpond") -> str:

@@ -9,7 +9,7 @@ from millpond.errors import LimitError
 from millpond.io.postgres import wire
 from millpond.io.postgres.errors import damaged
 from millpond.io.postgres.link import Statement
-from millpond.io.postgres.listen import payloads
+from millpond.io.postgres.listen import end_payload, payloads
 from millpond.tiers.base import Entry, Fetched, Held
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ T = TypeVar("T")
 # After a key, and after all keys that begin with a prefix: keys are of printable ASCII.
 AFTER: Final = "\x01"
 LAST: Final = "\x7f"
+
+# States that `Calls.acquire` reads; what is more than TAKEN has ended.
+LANDED: Final = 0
+HELD: Final = 1
+TAKEN: Final = 2
 
 _TRUE: Final = b"\x01"
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -61,7 +66,11 @@ class Call(NamedTuple, Generic[T]):
 
 @final
 class Calls:
-    """Makes the calls of a tier."""
+    """Makes the calls of a tier.
+
+    Attributes:
+        leased: whether there can be leases, as far as is known.
+    """
 
     def __init__(
         self,
@@ -78,6 +87,7 @@ class Calls:
         self._channel = channel.encode()
         self._origin = origin
         self._max_ttl = max_ttl
+        self.leased = True
 
     # ---- look-ups
 
@@ -127,13 +137,16 @@ class Calls:
             stored = {_text(result, row, 0) for row in range(result.ntuples)}
             return [entry.key in stored for entry in entries]
 
-        rows = _in_order(entries)
-        values = (
-            *self._columns(rows),
-            wire.bigints(entry.guard for entry in rows),
-            wire.bigints(entry.fence for entry in rows),
-        )
-        return Call("store", self._statements.store, values, read, bool(entries))
+        def refused() -> list[bool]:
+            return [False] * len(entries)
+
+        rows = [entry for entry in _in_order(entries) if self.leased or not entry.fence]
+        values = (*self._columns(rows), wire.bigints(entry.guard for entry in rows))
+        if not any(entry.fence for entry in rows):
+            return Call("store", self._statements.store, values, read, bool(rows), refused)
+        fences = wire.bigints(entry.fence for entry in rows)
+        told = (self._channel, end_payload(self._origin(), self._namespace))
+        return Call("store", self._statements.land, (*values, fences, *told), read)
 
     def write(self, entries: Sequence[Entry]) -> Call[None]:
         def read(result: PGresult) -> None:
@@ -203,6 +216,56 @@ class Calls:
         values = (wire.bigint(since), wire.bigint(most))
         return Call("changes", self._statements.changes, values, read)
 
+    # ---- leases
+
+    def acquire(
+        self, key: str, fence: int, seconds: float, seen: bytes, awaited: int, tell: bool
+    ) -> Call[tuple[int, int, float] | None]:
+        """A state and, unless it is LANDED, whose lease it is, and the seconds that it has left.
+
+        None: it changed meanwhile, and is to be asked again.
+        """
+
+        def read(result: PGresult) -> tuple[int, int, float] | None:
+            if result.ntuples == 0:
+                return None
+            return _int(result, 0, 0), _int(result, 0, 1), wire.to_float(result.get_value(0, 2))
+
+        values = (
+            key.encode(),
+            wire.bigint(fence),
+            wire.float8(seconds),
+            seen,
+            wire.bigint(awaited),
+            wire.boolean(tell),
+        )
+        return Call("acquire", self._statements.acquire, values, read)
+
+    def renew(self, leases: Sequence[tuple[str, int]], seconds: float) -> Call[list[bool]]:
+        values = (*_mine(leases), wire.float8(seconds))
+        return self._of_leases("renew", self._statements.renew, values, leases)
+
+    def release(self, leases: Sequence[tuple[str, int]], outcome: int) -> Call[list[bool]]:
+        told = (self._channel, end_payload(self._origin(), self._namespace))
+        values = (*_mine(leases), wire.bigint(outcome), *told)
+        return self._of_leases("release", self._statements.release, values, leases)
+
+    def _of_leases(
+        self,
+        doing: str,
+        statement: Statement,
+        values: Sequence[bytes],
+        leases: Sequence[tuple[str, int]],
+    ) -> Call[list[bool]]:
+        def read(result: PGresult) -> list[bool]:
+            found = {(_text(result, row, 0), _int(result, row, 1)) for row in range(result.ntuples)}
+            return [lease in found for lease in leases]
+
+        def over() -> list[bool]:
+            return [False] * len(leases)
+
+        return Call(doing, statement, values, read, self.leased and bool(leases), over)
+
     # ---- within
 
     def _columns(self, rows: Sequence[Entry]) -> tuple[bytes, bytes, bytes]:
@@ -231,6 +294,11 @@ class Calls:
 def _in_order(entries: Sequence[Entry]) -> list[Entry]:
     """Sorted by key, so that no two statements wait for each other's rows; the last of a key."""
     return [entry for _, entry in sorted({entry.key: entry for entry in entries}.items())]
+
+
+def _mine(leases: Sequence[tuple[str, int]]) -> tuple[bytes, bytes]:
+    rows = sorted(set(leases))
+    return wire.texts(key for key, _ in rows), wire.bigints(fence for _, fence in rows)
 
 
 def _fetched_one(result: PGresult) -> Fetched:

@@ -1,5 +1,7 @@
 """What others do to a PostgreSQL, told to whoever holds copies: by LISTEN, or by asking.
 
+By LISTEN it also tells the ends of leases that this process waits for.
+
 What was done while the link was down is asked for when it is up again, from the tables. A stamp is
 taken a while before its statement commits, so a question looks back for as long as a statement may
 take, and what was told before is not told again.
@@ -116,6 +118,9 @@ class Watch:
                 if notice.origin != self._tier.origin:
                     self._listener.changed(notice.names, notice.keys)
                 continue
+            if notice.ends:
+                self._tier.ended(notice.ends)
+                continue
             if not self._up:
                 self._catch_up()
             # What was done before is told; what is asked for next time begins here.
@@ -164,6 +169,7 @@ class Watch:
             elif not self._tier.pgbouncer:
                 self.table.link_up()
             self._listener.up(yes)
+            self._tier.ends_told(yes and not self._tier.pgbouncer)
 
     def _say(self, error: MillpondError) -> None:
         """Once for each kind of trouble until it has worked again."""

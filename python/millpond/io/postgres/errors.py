@@ -54,6 +54,8 @@ _WORDS: Final = (
 # The statements of a connection may be out of date once the schema was made anew.
 STALE_PLAN: Final = frozenset({"0A000", "26000", "42P05"})
 NO_TABLES: Final = frozenset({"3F000", "42P01", "42703"})
+DENIED: Final = "42501"  # permission denied
+READ_ONLY: Final = "25006"
 OUT_OF_RANGE: Final = "22003"
 # What libpq says itself has none.
 NO_STATE: Final = "none"

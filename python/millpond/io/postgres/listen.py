@@ -1,7 +1,8 @@
-"""What others invalidated, as the server tells it: NOTIFY's payloads, and a listener for them.
+"""What others did, as the server tells it: NOTIFY's payloads, and a listener for them.
 
 A payload has the writer and its namespace in the first line, and then a line for each name: "g" and
-a generation name, or "k" and a key. PostgreSQL takes payloads of less than 8,000 bytes.
+a generation name, or "k" and a key, which were invalidated; or "l", the outcome, fence and key of a
+lease that is over. PostgreSQL takes payloads of less than 8,000 bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from millpond.io.deadline import Deadline
 from millpond.io.postgres.errors import Refusal, refused, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from millpond.io.postgres.address import Address
     from millpond.io.postgres.link import Link
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
 _LARGEST: Final = 7900
 
 
+class Ended(NamedTuple):
+    """The end of a lease; `outcome` is the number in its row."""
+
+    key: str
+    fence: int
+    outcome: int
+
+
 class Notice(NamedTuple):
-    """What was invalidated. An empty one says that all that was done until now has been told.
+    """What was done. An empty one says that all that was done until now has been told.
 
     The first of a listener is empty, and then one every `beat` seconds.
 
@@ -32,11 +41,13 @@ class Notice(NamedTuple):
         origin: who did it: the `origin` of a tier.
         names: generation names.
         keys: keys of entries.
+        ends: leases that are over, and awaited.
     """
 
     origin: str
     names: list[str]
     keys: list[str]
+    ends: Sequence[Ended] = ()
 
 
 def payloads(origin: str, namespace: str, kind: str, names: Iterable[str]) -> list[str]:
@@ -53,13 +64,26 @@ def payloads(origin: str, namespace: str, kind: str, names: Iterable[str]) -> li
     return [*found, "\n".join(lines)] if len(lines) > 1 else found
 
 
+def end_payload(origin: str, namespace: str) -> bytes:
+    """How the payload of the end of a lease begins, which a statement completes."""
+    return f"{origin} {namespace}\nl".encode()
+
+
 def read(payload: str, namespace: str) -> Notice | None:
     """The notice in a payload; None if it is not ours. Generations count in their namespace."""
     head, *lines = payload.split("\n")
     origin, _, theirs = head.partition(" ")
     names = [line[1:] for line in lines if line.startswith("g")] if theirs == namespace else []
     keys = [line[1:] for line in lines if line.startswith("k")]
-    return Notice(origin, names, keys) if names or keys else None
+    ends = tuple(end for line in lines if line.startswith("l") and (end := _end(line[1:])))
+    return Notice(origin, names, keys, ends) if names or keys or ends else None
+
+
+def _end(line: str) -> Ended | None:
+    with contextlib.suppress(ValueError):  # Somebody else's: it says nothing to us.
+        outcome, fence, key = line.split(" ", 2)
+        return Ended(key, int(fence), int(outcome))
+    return None
 
 
 @final

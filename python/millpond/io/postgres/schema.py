@@ -24,6 +24,16 @@ COLUMNS: Final = {
     "generations": {"name": "text", "stamp": "bigint"},
     "counters": {"key": "text", "value": "bigint", "expires": "timestamp with time zone"},
 }
+# A table that came later; where there is none, all works but leases.
+LEASES: Final = {
+    "leases": {
+        "key": "text",
+        "fence": "bigint",
+        "expires": "timestamp with time zone",
+        "outcome": "smallint",
+        "awaited": "boolean",
+    },
+}
 
 
 def ddl(schema: str = "millpond") -> str:
@@ -41,7 +51,7 @@ CREATE TABLE IF NOT EXISTS {schema}.about (
 );
 INSERT INTO {schema}.about SELECT {VERSION}, 0, now() WHERE NOT EXISTS (SELECT FROM {schema}.about);
 
--- An entry, the guard of its key, or both; without an entry data is NULL.
+-- An entry, the guard of its key, or both; without an entry data is NULL. fence: not used.
 CREATE TABLE IF NOT EXISTS {schema}.entries (
     key text COLLATE "C" PRIMARY KEY,
     data bytea,
@@ -68,7 +78,30 @@ CREATE TABLE IF NOT EXISTS {schema}.counters (
 );
 CREATE INDEX IF NOT EXISTS counters_expires ON {schema}.counters (expires)
     WHERE expires IS NOT NULL;
+
+{leases_ddl(schema)}"""
+
+
+def leases_ddl(schema: str = "millpond") -> str:
+    """The statement among them that a database without leases lacks."""
+    checked_schema(schema)
+    # Rows that change in place, which an index on `expires` would prevent.
+    return f"""\
+-- Who loads the value of a key. outcome: NULL while the lease stands; then 0 it was stored, 1 it
+-- was not, 2 the load failed, until expires. awaited: somebody is to be told of the end.
+CREATE TABLE IF NOT EXISTS {schema}.leases (
+    key text COLLATE "C" PRIMARY KEY,
+    fence bigint NOT NULL,
+    expires timestamptz NOT NULL,
+    outcome smallint,
+    awaited boolean NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 """
+
+
+def leases_grant(schema: str) -> str:
+    """The rights that a user needs for them."""
+    return f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.leases TO <the user>;\n"
 
 
 def lock_id(schema: str) -> int:
@@ -98,14 +131,20 @@ def look(schema: str) -> bytes:
 
 
 def look_version(schema: str) -> bytes:
-    """A statement for the version."""
-    return f"SELECT version::text FROM {schema}.about".encode()
+    """A statement for the version, and whether the user may keep leases."""
+    rights = " AND ".join(
+        f"has_table_privilege(to_regclass('{schema}.leases')::oid, '{right}')"
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+    )
+    return f"SELECT version::text, ({rights})::text FROM {schema}.about".encode()
 
 
-def differences(found: dict[str, dict[str, str]]) -> list[str]:
+def differences(
+    found: dict[str, dict[str, str]], wanted: dict[str, dict[str, str]] = COLUMNS
+) -> list[str]:
     """What is not as it must be, in words; further columns and tables are nobody's business."""
     said: list[str] = []
-    for table, columns in COLUMNS.items():
+    for table, columns in wanted.items():
         if table not in found:
             said.append(f"there is no table {table}")
             continue

@@ -23,6 +23,8 @@ from millpond.io.postgres.link import Statement
 GUARD_LIFE: Final = 3600
 # Seconds that a statement may take, by which it commits later than it takes its stamp.
 SETTLE: Final = 10
+# Seconds that the end of a lease is kept for those who ask what became of it.
+KEPT: Final = 2
 
 _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LATER: Final = f"clock_timestamp() + interval '{GUARD_LIFE} seconds'"
@@ -54,11 +56,16 @@ class Statements:
     def __init__(self, schema: str) -> None:
         self.schema = checked_schema(schema)
         entries, generations = f"{schema}.entries", f"{schema}.generations"
-        counters, about = f"{schema}.counters", f"{schema}.about"
+        counters, about, leases = f"{schema}.counters", f"{schema}.about", f"{schema}.leases"
         stamp = f"greatest({_NOW}, (SELECT floor + 1 FROM {about}))"
         notes = "SELECT count(pg_notify($%d, payload)) FROM unnest($%d::text[]) AS payload"
         live = "data IS NOT NULL AND expires > clock_timestamp()"
         data = "CASE WHEN expires > clock_timestamp() THEN data END"
+        stands = "leases.outcome IS NULL AND leases.expires > clock_timestamp()"
+        kept = f"clock_timestamp() + interval '{KEPT} seconds'"
+        # A line for `listen.read`, of each lease that ends and is awaited.
+        told = """SELECT count(pg_notify($%d, $%d || outcome || ' ' || fence || ' ' || key))
+                FROM ended WHERE awaited"""
 
         # One key, the call that must be fast: no arrays.
         self.one = _made("one", f"""
@@ -70,24 +77,50 @@ class Statements:
             SELECT name, NULL, stamp, false FROM {generations} WHERE name = ANY($2)
             """, wire.TEXT_ARRAY, wire.TEXT_ARRAY)  # fmt: skip
         # A guard that is not 0 needs its row; INSERT must not make one.
+        guarded = f"""guard = 0 OR EXISTS (
+                    SELECT FROM {entries} AS present
+                    WHERE present.key = given.key AND present.guard = given.guard)"""
+        replaced = f"""ON CONFLICT (key) DO UPDATE SET data = excluded.data,
+                    size = excluded.size, expires = excluded.expires
+                WHERE {_counting("old.guard")} = excluded.guard"""
         self.store = _made("store", f"""
             WITH {_QUIET}, stored AS (
                 INSERT INTO {entries} AS old (key, data, size, expires, guard, fence)
                 SELECT key, data, {_SIZE}, clock_timestamp() + make_interval(secs => ttl),
-                    guard, fence
-                FROM unnest($1::text[], $2::bytea[], $3::float8[], $4::bigint[], $5::bigint[])
-                    AS given (key, data, ttl, guard, fence), quiet
-                WHERE guard = 0 OR EXISTS (
-                    SELECT FROM {entries} AS present
-                    WHERE present.key = given.key AND present.guard = given.guard)
-                ON CONFLICT (key) DO UPDATE SET data = excluded.data, size = excluded.size,
-                    expires = excluded.expires, fence = greatest(old.fence, excluded.fence)
-                WHERE {_counting("old.guard")} = excluded.guard
-                    AND (excluded.fence = 0 OR old.fence <= excluded.fence)
+                    guard, 0
+                FROM unnest($1::text[], $2::bytea[], $3::float8[], $4::bigint[])
+                    AS given (key, data, ttl, guard), quiet
+                WHERE {guarded}
+                {replaced}
                 RETURNING key)
             SELECT key FROM stored
+            """, wire.TEXT_ARRAY, wire.BYTEA_ARRAY, wire.FLOAT8_ARRAY, wire.INT8_ARRAY)  # fmt: skip
+        # The same under leases, which end with it.
+        self.land = _made("land", f"""
+            WITH {_QUIET}, given AS MATERIALIZED (
+                SELECT * FROM unnest($1::text[], $2::bytea[], $3::float8[], $4::bigint[],
+                    $5::bigint[]) AS given (key, data, ttl, guard, fence)),
+            standing AS MATERIALIZED (
+                SELECT leases.key, leases.fence FROM {leases} JOIN given USING (key, fence)
+                WHERE {stands} ORDER BY leases.key FOR UPDATE OF leases),
+            stored AS (
+                INSERT INTO {entries} AS old (key, data, size, expires, guard, fence)
+                SELECT key, data, {_SIZE}, clock_timestamp() + make_interval(secs => ttl),
+                    guard, 0
+                FROM given, quiet
+                WHERE (fence = 0 OR key IN (SELECT key FROM standing)) AND ({guarded})
+                {replaced}
+                RETURNING key),
+            ended AS (
+                UPDATE {leases} SET expires = {kept},
+                    outcome = CASE WHEN leases.key IN (SELECT key FROM stored) THEN 0 ELSE 1 END
+                FROM standing
+                WHERE leases.key = standing.key AND leases.fence = standing.fence
+                RETURNING leases.key, leases.fence, outcome, awaited),
+            told AS MATERIALIZED ({told % (6, 7)})
+            SELECT key FROM stored, told
             """, wire.TEXT_ARRAY, wire.BYTEA_ARRAY, wire.FLOAT8_ARRAY, wire.INT8_ARRAY,
-            wire.INT8_ARRAY)  # fmt: skip
+            wire.INT8_ARRAY, wire.TEXT, wire.TEXT)  # fmt: skip
         self.write = _made("write", f"""
             WITH written AS (
                 INSERT INTO {entries} AS old (key, data, size, expires, guard, fence)
@@ -154,6 +187,61 @@ class Statements:
             UNION ALL SELECT '', {_NOW} - {SETTLE * 10**6}, NULL
             """, wire.INT8, wire.INT8)  # fmt: skip
         self.clock = _made("clock", f"SELECT {_NOW}")
+        # A statement sees what was committed before it began. The row of a lease is seen as it is
+        # by now; so a lease is taken only if that is still what was judged, together with the
+        # entry. Else the answer is nothing at all, and it has to be asked again.
+        self.acquire = _made("acquire", f"""
+            WITH {_QUIET}, landed AS MATERIALIZED (
+                SELECT FROM {entries} WHERE key = $1 AND {live}
+                    AND (length($4) = 0 OR substring(data FOR length($4)) <> $4)),
+            before AS MATERIALIZED (
+                SELECT fence, outcome, awaited,
+                    extract(epoch FROM expires - clock_timestamp())::float8 AS seconds,
+                    expires > clock_timestamp() AND fence <> $2
+                        AND (outcome IS NULL OR outcome > 0 AND fence = $5) AS bars
+                FROM {leases} WHERE key = $1),
+            taken AS (
+                INSERT INTO {leases} AS old (key, fence, expires, outcome, awaited)
+                SELECT $1, $2, clock_timestamp() + make_interval(secs => $3), NULL, false
+                FROM quiet
+                WHERE NOT EXISTS (SELECT FROM landed) AND NOT EXISTS (SELECT FROM before WHERE bars)
+                ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, expires = excluded.expires,
+                    outcome = NULL, awaited = old.awaited AND old.fence = excluded.fence
+                WHERE old.fence = excluded.fence AND old.outcome IS NULL
+                    OR EXISTS (
+                        SELECT FROM before WHERE before.fence = old.fence
+                            AND before.outcome IS NOT DISTINCT FROM old.outcome)
+                    AND (old.outcome IS NOT NULL OR old.expires <= clock_timestamp())
+                RETURNING true),
+            marked AS (
+                UPDATE {leases} SET awaited = true FROM before, quiet
+                WHERE $6 AND bars AND before.outcome IS NULL AND NOT before.awaited
+                    AND NOT EXISTS (SELECT FROM landed)
+                    AND leases.key = $1 AND leases.fence = before.fence AND leases.outcome IS NULL
+                RETURNING true)
+            SELECT 0::bigint, 0::bigint, 0::float8 FROM landed
+            UNION ALL SELECT 1, $2, $3 FROM taken
+            UNION ALL SELECT 2 + coalesce(outcome, 0), fence, seconds
+            FROM before WHERE bars AND NOT EXISTS (SELECT FROM landed)
+                AND (NOT $6 OR outcome IS NOT NULL OR awaited OR EXISTS (SELECT FROM marked))
+            """, wire.TEXT, wire.INT8, wire.FLOAT8, wire.BYTEA, wire.INT8, wire.BOOL)  # fmt: skip
+        mine = "unnest($1::text[], $2::bigint[]) AS given (key, fence)"
+        self.renew = _made("renew", f"""
+            WITH {_QUIET}
+            UPDATE {leases} SET expires = clock_timestamp() + make_interval(secs => $3)
+            FROM {mine}, quiet
+            WHERE leases.key = given.key AND leases.fence = given.fence AND {stands}
+            RETURNING leases.key, leases.fence
+            """, wire.TEXT_ARRAY, wire.INT8_ARRAY, wire.FLOAT8)  # fmt: skip
+        self.release = _made("release", f"""
+            WITH {_QUIET}, ended AS (
+                UPDATE {leases} SET outcome = $3::smallint, expires = {kept}
+                FROM {mine}, quiet
+                WHERE leases.key = given.key AND leases.fence = given.fence AND {stands}
+                RETURNING leases.key, leases.fence, outcome, awaited),
+            told AS MATERIALIZED ({told % (4, 5)})
+            SELECT key, fence FROM ended, told
+            """, wire.TEXT_ARRAY, wire.INT8_ARRAY, wire.INT8, wire.TEXT, wire.TEXT)  # fmt: skip
         self._upkeep()
 
     def _upkeep(self) -> None:
@@ -203,6 +291,17 @@ class Statements:
                 SELECT key FROM {counters}, held WHERE ok AND expires <= now()
                 ORDER BY expires LIMIT $2 FOR UPDATE OF counters SKIP LOCKED),
             gone AS (DELETE FROM {counters} USING doomed WHERE counters.key = doomed.key)
+            SELECT (SELECT ok FROM held), count(*), 0::bigint FROM doomed
+            """, wire.INT8, wire.INT8)  # fmt: skip
+        # None that a statement under way may have seen as it was before its end.
+        self.old_leases = _made("old_leases", f"""
+            WITH {held}, doomed AS MATERIALIZED (
+                SELECT key FROM {self.schema}.leases, held
+                WHERE ok AND expires <= now() - interval '{SETTLE} seconds'
+                LIMIT $2 FOR UPDATE OF leases SKIP LOCKED),
+            gone AS (
+                DELETE FROM {self.schema}.leases AS leases USING doomed
+                WHERE leases.key = doomed.key)
             SELECT (SELECT ok FROM held), count(*), 0::bigint FROM doomed
             """, wire.INT8, wire.INT8)  # fmt: skip
         self.old_generations = _made("old_generations", f"""

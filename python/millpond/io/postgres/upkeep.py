@@ -9,7 +9,14 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 from millpond.io.postgres import schema, wire
-from millpond.io.postgres.errors import Refusal, damaged, misconfigured, refused
+from millpond.io.postgres.errors import (
+    DENIED,
+    READ_ONLY,
+    Refusal,
+    damaged,
+    misconfigured,
+    refused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -26,8 +33,6 @@ Plan: TypeAlias = "Generator[Request, PGresult | Refusal, T]"
 _BATCH: Final = 1000
 # A purge that finds more than this leaves the rest to the next one.
 _BATCHES: Final = 1000
-_DENIED: Final = "42501"
-_READ_ONLY: Final = "25006"
 
 
 class Bounds(NamedTuple):
@@ -56,8 +61,11 @@ def steps(link: Link, request: Request) -> Steps[PGresult | Refusal]:
 # ---- the schema
 
 
-def ready(name: str, *, create: bool) -> Plan[None]:
+def ready(name: str, *, create: bool) -> Plan[str]:
     """Make the tables if there are none; see that they are as they must be.
+
+    Returns:
+        why there can be no leases, in words; "" if there can.
 
     Raises:
         TierError: they are not, or may not be made; the message says what to do.
@@ -66,7 +74,7 @@ def ready(name: str, *, create: bool) -> Plan[None]:
     if not set(schema.COLUMNS) & set(found) and create:
         made = yield schema.creation(name)
         if isinstance(made, Refusal):
-            if made.state in (_DENIED, _READ_ONLY):
+            if made.state in (DENIED, READ_ONLY):
                 raise _to_be_made(name, f"the user may not make it: {made.text}")
             raise refused(made)
         found = yield from _tables(name)
@@ -89,6 +97,10 @@ def ready(name: str, *, create: bool) -> Plan[None]:
             f" {schema.VERSION}. It is left as it is: use the millpond that made it, or give"
             " another schema="
         )
+    wrong = schema.differences(found, schema.LEASES)
+    if not wrong and answer.get_value(0, 1) != b"true":
+        wrong = ["the user may not read and change the table leases"]
+    return "; ".join(wrong)
 
 
 def _tables(name: str) -> Plan[dict[str, dict[str, str]]]:
@@ -112,13 +124,15 @@ def _to_be_made(name: str, why: str) -> Exception:
 # ---- the rows
 
 
-def purge(statements: Statements, bounds: Bounds) -> Plan[Purged]:
+def purge(statements: Statements, bounds: Bounds, *, leases: bool) -> Plan[Purged]:
     """Remove what is over, then what is beyond the bounds, in batches of up to a thousand rows."""
     lock = wire.bigint(schema.lock_id(statements.schema) + 1)
     expired, alone = yield from _batches(statements.expired, lock, math.inf)
     counters = evicted = generations = 0
     if alone:
         counters, alone = yield from _batches(statements.old_counters, lock, math.inf)
+    if alone and leases:
+        _, alone = yield from _batches(statements.old_leases, lock, math.inf)
     if alone:
         answer = _good((yield statements.totals, ()))
         count, size, names = (wire.to_int(answer.get_value(0, column)) for column in range(3))
@@ -134,14 +148,16 @@ def purge(statements: Statements, bounds: Bounds) -> Plan[Purged]:
     return Purged(expired, evicted, counters, generations, alone)
 
 
-def purge_if_due(statements: Statements, bounds: Bounds, every: float) -> Plan[Purged | None]:
+def purge_if_due(
+    statements: Statements, bounds: Bounds, every: float, *, leases: bool
+) -> Plan[Purged | None]:
     """The same, if no process has begun one for so many seconds."""
     answer = yield statements.claim, (wire.float8(every),)
     if isinstance(answer, Refusal):
         raise refused(answer)
     if answer.ntuples == 0:
         return None
-    return (yield from purge(statements, bounds))
+    return (yield from purge(statements, bounds, leases=leases))
 
 
 def _batches(statement: Statement, lock: bytes, most: float) -> Plan[tuple[int, bool]]:

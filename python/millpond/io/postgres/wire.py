@@ -10,6 +10,7 @@ from millpond.io.postgres.errors import damaged
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+BOOL: Final = 16
 BYTEA: Final = 17
 INT8: Final = 20
 TEXT: Final = 25
@@ -54,6 +55,10 @@ def blobs(items: Iterable[bytes]) -> bytes:
 
 def bigint(number: int) -> bytes:
     return _INT8.pack(number)
+
+
+def boolean(yes: bool) -> bytes:
+    return b"\x01" if yes else b"\x00"
 
 
 def float8(number: float) -> bytes:
