@@ -116,6 +116,20 @@ def test_set_and_invalidate_of_one_call(face: Any, mills: tuple[Engine, Engine],
     assert calls == [1]
 
 
+def test_a_refresh_whose_result_is_not_kept_takes_the_old_value_away(
+    face: Any, mills: tuple[Engine, Engine]
+) -> None:
+    calls, body = counted()
+    rules = {"condition": lambda value: value["call"] != 2}
+    first, second = (face.function(mill, body, **rules) for mill in mills)
+    face.call(first, 1)
+    assert face.call(second, 1)["call"] == 1
+    assert face.call(first.cache_refresh, 1)["call"] == 2
+    assert face.call(first, 1)["call"] == 3
+    wait_until(lambda: face.call(second, 1)["call"] == 3, "the other process has it")
+    assert calls == [1] * 3
+
+
 def test_no_store_and_no_cache(face: Any, mills: tuple[Engine, Engine]) -> None:
     calls, body = counted()
     first, second = (face.function(mill, body) for mill in mills)

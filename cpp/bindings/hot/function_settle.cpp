@@ -115,6 +115,21 @@ void keep_result(FunctionObject* self, Load* load, PyObject* value, Instant now)
     }
 }
 
+// What a refresh returned is newer than what it was to replace, so that goes although this is not
+// kept. A load that was undone meanwhile replaces nothing.
+void drop_replaced(FunctionObject* self, const Load* load, Instant now) {
+    EngineStore& store = *self->cache->store;
+    if (!load->beside || load->revalidates || !store.holds(load->entry)) {
+        return;
+    }
+    const Slot existing = look_up(self->cache, load->key, now);
+    if (existing == kFailed) {
+        PyErr_WriteUnraisable(as_object(self));
+    } else if (existing != kNoSlot && store.holds(load->entry)) {
+        store.erase(existing, cache::Cause::Replaced);
+    }
+}
+
 // What a load through the tiers says of its value. Whether memory keeps it.
 bool take_loaded(Load* load, const LoadedObject& loaded, cache::Counters& counted) {
     load->life.ttl = Nanos{loaded.ttl};
@@ -155,6 +170,8 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
         return;
     }
     Ref kept;
+    const bool replaces = load->store && value != nullptr && value != left_out() &&
+                          (loaded == nullptr || loaded->source == kFromFunction);
     if (value != nullptr) {
         bool wanted = false;
         if (loaded != nullptr) {
@@ -193,6 +210,9 @@ void end_load(FunctionObject* self, Load* load, PyObject* value, PyObject* excep
     }
     if (value != nullptr && load->store) {
         self->cache->store->refuse(load->key.ref);
+    }
+    if (replaces) {
+        drop_replaced(self, load, now);
     }
     self->cache->store->abort(load->entry);
 }

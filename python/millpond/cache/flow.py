@@ -304,9 +304,12 @@ class Flow:
         """Stores what the function returned, by its rules; a `Loaded`."""
         store = not mode & NO_STORE and rules.keeps(value)
         life, cost = rules.life(value), rules.dollars(value)
+        write = bool(mode & REFRESH)
         if store:
             items = [Item(key, value, life, cost, rules.stale)]
-            yield from self.fill(looks, items, budget, write=bool(mode & REFRESH), held=held)
+            yield from self.fill(looks, items, budget, write=write, held=held)
+        elif write and not mode & NO_STORE:
+            yield from self.fill(looks, [Item(key, value, 0.0, 0.0)], budget, write=True)
         return self.loaded(value, life, cost, rules, store)
 
     # ---- Many keys of a cache

@@ -111,6 +111,49 @@ def test_a_refresh_that_fails_leaves_the_value(kind: str) -> None:
 
 
 @both
+@pytest.mark.parametrize("how", ["refresh", "no_cache"])
+def test_a_refresh_whose_result_is_not_kept_leaves_no_old_value(kind: str, how: str) -> None:
+    results = [1, None, 3]
+    left: list[Any] = []
+    cache = mp.Cache(on_removal=lambda _k, v, cause: left.append((v, cause)))
+    f = Counted(kind, body=lambda *_: results.pop(0), cache=cache, cache_none=False)
+    f(1)
+    if how == "refresh":
+        assert settled(f.cached.cache_refresh(1)) is None
+    else:
+        with mp.cache_control(no_cache=True):
+            assert f(1) is None
+    assert not f.cached.cache_contains(1)
+    assert left == [(1, "replaced")]
+    assert f(1) == 3
+    assert f.cached.cache_info().not_stored == 1
+
+
+@both
+def test_a_refresh_that_was_overtaken_drops_nothing(kind: str) -> None:
+    results = [1, None]
+
+    def body(*_: Any) -> Any:
+        if len(results) == 1:
+            f.cached.cache_set("newer", 1)
+        return results.pop(0)
+
+    f = Counted(kind, body=body, cache_none=False)
+    f(1)
+    assert settled(f.cached.cache_refresh(1)) is None
+    assert f(1) == "newer"
+
+
+@both
+def test_a_refresh_that_stores_nothing_leaves_the_value(kind: str) -> None:
+    f = Counted(kind, body=lambda x, _: [x])
+    first = f(1)
+    with mp.cache_control(no_store=True, refresh=True):
+        assert f(1) is not first
+    assert f(1) is first
+
+
+@both
 def test_cache_set_stores_a_value_for_a_call(kind: str) -> None:
     f = Counted(kind)
     assert f.cached.cache_set("given", 1) is None
