@@ -5,11 +5,11 @@ compares it with the built extension.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
 from os import PathLike
-from typing import Any, Final, Literal, Self, TypeVar, final
+from typing import Any, Final, Literal, Self, TypeVar, final, type_check_only
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -432,6 +432,25 @@ class Function:
     def _follow(
         self, flight: Any, key: Any, loader: Callable[[Any], Any], /, *terms: Any
     ) -> Any: ...
+    def _begin_many(
+        self, keys: tuple[Any, ...], ttl: Any, tags: tuple[str, ...] | str, cost: float, /
+    ) -> _Batch: ...
+    def _await(
+        self, flight: Any, key: Any, loader: Callable[[Any], Awaitable[Any]], /, *terms: Any
+    ) -> Awaitable[Any]: ...
+
+@type_check_only
+class _Batch:
+    @property
+    def found(self) -> dict[Any, Any]: ...
+    @property
+    def waiting(self) -> list[tuple[Any, Any]]: ...
+    @property
+    def missing(self) -> list[Any]: ...
+    @property
+    def names(self) -> list[str]: ...
+    def run(self, bring: Callable[[], Awaitable[None]], /) -> Awaitable[None]: ...
+    def end(self, loaded: Mapping[Any, Any], /) -> None: ...
 
 # Tiers. A notice is said in the log by whoever receives it: each transition is told once.
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "hot/coroutine.hpp"
+#include "hot/flight_group.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/future_face.hpp"
 #include "hot/heap_type.hpp"
@@ -134,7 +135,7 @@ PySendResult join(AsyncCallObject* call, PyObject** result) {
     Py_XSETREF(call->loop, loop.release());
     link(call, flight);
     if (flight->task != nullptr && !flight->joined_by_leader) {
-        flights().detach(flight->id);
+        flights().detach(flight->group == nullptr ? flight->id : flight->group->outermost());
         flight->joined_by_leader = true;
         flight->leader = call;
     }

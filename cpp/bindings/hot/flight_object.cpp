@@ -213,7 +213,9 @@ FlightObject* flight_lead_inside(FlightId around, PyObject* owner, SettleHook ho
         flight->scope = nullptr;
     flight->outer_solo = {};
     flight->outer = {};
-    flight->first = flight->last = flight->leader = nullptr;
+    flight->first = flight->last = nullptr;
+    flight->leader = nullptr;
+    flight->group = nullptr;
     flight->thread = PyThread_get_thread_ident();
     flight->state = FlightState::GivenUp;
     flight->joined_by_leader = false;
@@ -250,6 +252,8 @@ FlightObject* flight_lead(PyObject* owner, SettleHook hook, LoadTicket ticket) {
 LoadTicket& flight_ticket(FlightObject* flight) { return flight->ticket; }
 
 bool flight_in_air(FlightObject* flight) { return flight->state == FlightState::InAir; }
+
+bool flight_given_up(FlightObject* flight) { return flight->state == FlightState::GivenUp; }
 
 std::size_t flight_waiters(FlightObject* flight) { return flights().waiters(flight->id); }
 
@@ -288,6 +292,7 @@ void hand_over(FlightObject* flight) {
         return;
     }
     Ref keep = Ref::share(as_object(flight));
+    flight->group = nullptr;
     // What ran the load may die with our references to it, and must find the flight changed by then.
     const Ref old_task(std::exchange(flight->task, nullptr));
     for (;;) {

@@ -55,6 +55,8 @@ using SettleHook = void (*)(FlightObject* flight, LoadTicket& ticket, PyObject* 
 
 // Whether the load is still to end: false once it has landed, failed or been given up.
 [[nodiscard]] bool flight_in_air(FlightObject* flight);
+// Whether it is over and has no outcome.
+[[nodiscard]] bool flight_given_up(FlightObject* flight);
 
 // How many threads and tasks wait on it.
 [[nodiscard]] std::size_t flight_waiters(FlightObject* flight);

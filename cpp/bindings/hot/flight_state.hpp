@@ -19,6 +19,7 @@
 namespace millpond::bindings {
 
 struct AsyncCallObject;
+class FlightGroup;  // flight_group.hpp
 
 enum class FlightState : std::uint8_t { InAir, Landed, Failed, GivenUp };
 
@@ -35,6 +36,7 @@ struct FlightObject {
     AsyncCallObject* last;
     PyObject* watchers;       // the loops that will look whether `loop` still lives; a list or null
     AsyncCallObject* leader;  // whose task's context the load has; null once it left. Borrowed
+    FlightGroup* group;       // whose load ends it with others; null: none. Borrowed
     PyObject* scope;          // between flight_enter and flight_exit
     SoloRef outer_solo;       // what `scope` said before, one of the two
     FlightId outer;
@@ -119,9 +121,9 @@ void wake(const std::vector<std::uint64_t>& handles);
 // The call no longer waits. When it was the last, the task that loads is cancelled.
 void leave_flight(AsyncCallObject* call);
 
-// Cancels the task that runs the load, in its loop's thread.
-// REQUIRES: flight->task.
-void cancel_load(FlightObject* flight);
+// The last who waited on the flight has left it: the task that loads is cancelled, unless others of
+// the flights that it loads are waited for.
+void stop_unneeded(FlightObject* flight);
 
 // Tells the task behind a call that is no longer waiting to go on. From the loop's own thread;
 // false when the loop did not take it.

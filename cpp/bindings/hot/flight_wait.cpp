@@ -70,8 +70,8 @@ WaitResult outcome_of(FlightObject* flight, PyObject** out) {
 // outcome, or leads.
 bool leave(FlightObject* flight, ThreadWaiter& waiter) {
     const LeaveOutcome left = flights().leave(waiter.id);
-    if (left == LeaveOutcome::LastLeft && flight->task != nullptr) {
-        cancel_load(flight);
+    if (left == LeaveOutcome::LastLeft) {
+        stop_unneeded(flight);
     }
     return left != LeaveOutcome::Gone;
 }

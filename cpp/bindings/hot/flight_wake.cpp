@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "hot/flight_group.hpp"
 #include "hot/flight_state.hpp"
 #include "hot/heap_type.hpp"
 #include "hot/interned.hpp"
@@ -136,6 +137,10 @@ void wake(const std::vector<std::uint64_t>& handles) {
     elsewhere.send();
 }
 
+namespace {
+
+// Cancels the task that runs the load, in its loop's thread.
+// REQUIRES: flight->task.
 void cancel_load(FlightObject* flight) {
     Ref keep = Ref::share(as_object(flight));
     Ref task = Ref::share(flight->task);
@@ -154,12 +159,24 @@ void cancel_load(FlightObject* flight) {
     }
 }
 
+}  // namespace
+
+void stop_unneeded(FlightObject* flight) {
+    const FlightGroup* const group = flight->group;
+    FlightObject* const loading = group == nullptr ? flight : group->whole();
+    if (loading == nullptr || loading->task == nullptr ||
+        (group != nullptr && group->is_waited_for())) {
+        return;
+    }
+    cancel_load(loading);
+}
+
 void leave_flight(AsyncCallObject* call) {
     Ref keep_call(as_object(unlink_call(call)));
     Ref flight = Ref::share(as_object(call->flight));
     auto* left = reinterpret_cast<FlightObject*>(flight.get());
-    if (flights().leave(call->waiter) == LeaveOutcome::LastLeft && left->task != nullptr) {
-        cancel_load(left);
+    if (flights().leave(call->waiter) == LeaveOutcome::LastLeft) {
+        stop_unneeded(left);
     }
 }
 

@@ -177,19 +177,25 @@ Start start_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mo
                      : Start::Error;
 }
 
-// The first of `args` is what key= returned when the call was made.
-Start start_keyed_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
-                       FlightObject* promoted, PyObject** out) {
+// The call behind the first of `args`.
+Start start_after_first(PyObject* owner, PyObject* args, PyObject* kwargs, Ref* made,
+                        StartMode mode, FlightObject* promoted, PyObject** out) {
     const FlatCall flat(args, kwargs);
     if (!flat.ok()) {
         return Start::Error;
     }
-    Ref made = Ref::share(PyTuple_GET_ITEM(args, 0));
     Call call = flat.call();
     ++call.args;
     --call.nargsf;
-    call.made = &made;
+    call.made = made;
     return start_as(as_function(owner), call, mode, promoted, out);
+}
+
+// The first of `args` is what key= returned when the call was made.
+Start start_keyed_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
+                       FlightObject* promoted, PyObject** out) {
+    Ref made = Ref::share(PyTuple_GET_ITEM(args, 0));
+    return start_after_first(owner, args, kwargs, &made, mode, promoted, out);
 }
 
 Start start_refresh(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
@@ -300,6 +306,11 @@ PyObject* call_asynchronously(FunctionObject* self, const Call& call) {
         }
     }
     return make_call(self, call, made ? start_keyed_call : start_call, made.get());
+}
+
+Start start_shifted_call(PyObject* owner, PyObject* args, PyObject* kwargs, StartMode mode,
+                         FlightObject* promoted, PyObject** out) {
+    return start_after_first(owner, args, kwargs, nullptr, mode, promoted, out);
 }
 
 PyObject* refresh_asynchronously(FunctionObject* self, const Call& call) {

@@ -1,87 +1,30 @@
-// get_or_load_many: one call of a loader for many keys, each of them a flight of its own.
-//
-// The loads nest: each flight is led inside the one before. So whatever the loader calls has all of
-// them for its ancestry, and a call in it that would wait for one of them is seen. Nobody is waited
-// for until these loads have landed: two callers that want each other's keys never wait in a circle.
+// What a batch of keys does, and how a thread makes one.
 #include "hot/coroutine.hpp"
 #include "hot/function_control.hpp"
 #include "hot/function_methods.hpp"
+#include "hot/key_batch.hpp"
 #include "hot/loaded.hpp"
 #include "hot/weigher.hpp"
 #include "translate_error.hpp"
 
 namespace millpond::bindings {
-namespace {
 
-struct Led {
-    PyObject* key;  // borrowed from the tuple of keys
-    FlightObject* flight;
-    PyObject* token = nullptr;  // of flight_enter, until flight_exit
-    Ref value;                  // null: the loader left it out
-};
-
-// What is behind the arguments of _load_many, borrowed.
-struct Request {
-    PyObject *keys, *loader, *ttl, *tags, *cost;
-};
-
-class Batch {
-  public:
-    Batch(FunctionObject* self, const Request& request) : self_(self), request_(request) {}
-    Batch(const Batch&) = delete;
-    Batch& operator=(const Batch&) = delete;
-    ~Batch() {
-        leave();
-        for (const Led& one : led_) {
-            if (!ended_) {
-                flight_abandon(one.flight);  // Whoever waits for it leads now.
-            }
-            Py_DECREF(as_object(one.flight));
-        }
-    }
-
-    // All return false with an exception set.
-    bool run();
-    // (values found or loaded, the keys that others load with their flights): a new reference.
-    [[nodiscard]] PyObject* result() const { return PyTuple_Pack(2, found_.get(), waiting_.get()); }
-
-  private:
-    bool begin(PyObject* key);
-    bool lead(const Call& call, CacheKey&& key, const Terms& terms);
-    bool load();
-    bool collect(PyObject* loaded);
-    bool take(PyObject* loaded, PyObject* key, Ref& value);
-    bool land();
-    bool fail();
-    void leave();
-
-    FunctionObject* self_;
-    Request request_;
-    std::vector<Led> led_;
-    std::vector<PyObject*> unshared_;  // keys to load that no flight is for: the cache is disabled
-    Ref found_{PyDict_New()};
-    Ref waiting_{PyList_New(0)};
-    Ref missing_{PyList_New(0)};
-    Ref names_{PyList_New(0)};  // of these in the tiers, where the function has any
-    bool ended_ = false;        // Each flight has had its end, or has another leader.
-};
-
-bool Batch::run() {
+bool KeyBatch::begin(const Request& request) {
     if (!found_ || !waiting_ || !missing_ || !names_) {
         return false;
     }
-    const Py_ssize_t count = PyTuple_GET_SIZE(request_.keys);
+    const Py_ssize_t count = PyTuple_GET_SIZE(request.keys);
     led_.reserve(static_cast<std::size_t>(count));
     for (Py_ssize_t i = 0; i < count; ++i) {
-        if (!begin(PyTuple_GET_ITEM(request_.keys, i))) {
+        if (!begin(PyTuple_GET_ITEM(request.keys, i), request)) {
             return false;
         }
     }
-    return PyList_GET_SIZE(missing_.get()) == 0 || load();
+    return true;
 }
 
-bool Batch::begin(PyObject* key) {
-    PyObject* const args[] = {key, request_.loader, request_.ttl, request_.tags, request_.cost};
+bool KeyBatch::begin(PyObject* key, const Request& request) {
+    PyObject* const args[] = {key, request.loader, request.ttl, request.tags, request.cost};
     const Call call{args, std::size(args), nullptr};
     CacheKey wanted;
     Terms terms;
@@ -118,7 +61,7 @@ bool Batch::begin(PyObject* key) {
     return PyList_Append(missing_.get(), key) == 0;
 }
 
-bool Batch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
+bool KeyBatch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
     Marks marks;
     if (!marks_for(self_, call, marks)) {
         return false;
@@ -131,27 +74,23 @@ bool Batch::lead(const Call& call, CacheKey&& key, const Terms& terms) {
         return false;
     }
     FlightObject* const flight = open_flight(self_, load, marks.tags);
-    if (flight == nullptr) {
+    if (flight == nullptr || !flights_.enter(flight)) {
         return false;
     }
-    led_.push_back({call.args[0], flight, nullptr, {}});
-    return flight_enter(flight, &led_.back().token) == 0;
+    led_.push_back({call.args[0], {}});
+    return true;
 }
 
-bool Batch::load() {
-    // A loader that asks tiers is told what the keys are called there.
-    PyObject* const arguments[] = {missing_.get(), names_.get()};
-    const bool named = PyList_GET_SIZE(names_.get()) > 0;
-    const Ref loaded(PyObject_Vectorcall(request_.loader, arguments, named ? 2 : 1, nullptr));
-    if (!loaded || !collect(loaded.get())) {
-        return fail();
+bool KeyBatch::end(PyObject* loaded) {
+    if (!collect(loaded)) {
+        return false;
     }
-    leave();
+    flights_.leave();
     return land();
 }
 
 // Reads all values while the loads are still under way: a mapping may be the user's own.
-bool Batch::collect(PyObject* loaded) {
+bool KeyBatch::collect(PyObject* loaded) {
     if (PyDict_CheckExact(loaded) == 0 && PyObject_HasAttrString(loaded, "keys") == 0) {
         raise_error(PythonError::OptionType,
                     std::string("get_or_load_many: the loader returned a ") +
@@ -173,7 +112,7 @@ bool Batch::collect(PyObject* loaded) {
 }
 
 // The value that was loaded for a key, which goes to the result; null when there is none.
-bool Batch::take(PyObject* loaded, PyObject* key, Ref& value) {
+bool KeyBatch::take(PyObject* loaded, PyObject* key, Ref& value) {
     if (PyDict_CheckExact(loaded)) {
         value = Ref::share(PyDict_GetItemWithError(loaded, key));
         if (!value) {
@@ -190,17 +129,17 @@ bool Batch::take(PyObject* loaded, PyObject* key, Ref& value) {
 }
 
 // Each flight gets its own outcome: what cannot be cached fails the load of its key alone.
-bool Batch::land() {
+bool KeyBatch::land() {
     Ref refusal;
-    ended_ = true;
-    for (const Led& one : led_) {
-        if (!one.value) {
-            flight_land(one.flight, left_out());
-        } else if (check_cacheable(loaded_value(one.value.get()))) {
-            flight_land(one.flight, one.value.get());
+    for (std::size_t i = 0; i < led_.size(); ++i) {
+        PyObject* const value = led_[i].value.get();
+        if (value == nullptr) {
+            flights_.land(i, left_out());
+        } else if (check_cacheable(loaded_value(value))) {
+            flights_.land(i, value);
         } else {
             const Ref exception(take_raised());
-            flight_fail(one.flight, exception.get());
+            flights_.fail(i, exception.get());
             refusal = refusal ? std::move(refusal) : Ref::share(exception.get());
         }
     }
@@ -211,28 +150,38 @@ bool Batch::land() {
     return true;
 }
 
-// The loader raised: so do all who wait for its keys, unless it was interrupted.
-bool Batch::fail() {
-    leave();
-    ended_ = true;
-    const Ref exception(take_raised());
-    const bool shared = !flight_is_interruption(exception.get());
+int KeyBatch::traverse(visitproc visit, void* arg) const {
     for (const Led& one : led_) {
-        if (shared) {
-            flight_fail(one.flight, exception.get());
-        } else {
-            flight_abandon(one.flight);
-        }
+        Py_VISIT(one.value.get());
+    }
+    Py_VISIT(found_.get());
+    Py_VISIT(waiting_.get());
+    Py_VISIT(missing_.get());
+    Py_VISIT(names_.get());
+    return flights_.traverse(visit, arg);
+}
+
+namespace {
+
+bool call_loader(KeyBatch& batch, PyObject* loader) {
+    // A loader that asks tiers is told what the keys are called there.
+    PyObject* const arguments[] = {batch.missing(), batch.names()};
+    const bool named = PyList_GET_SIZE(batch.names()) > 0;
+    const Ref loaded(PyObject_Vectorcall(loader, arguments, named ? 2 : 1, nullptr));
+    return loaded && batch.end(loaded.get());
+}
+
+// The loader raised: so do all who wait for its keys, unless it was interrupted.
+void end_with_exception(KeyBatch& batch) {
+    batch.flights().leave();
+    const Ref exception(take_raised());
+    if (!flight_is_interruption(exception.get())) {
+        batch.flights().fail(exception.get());
+    } else {
+        batch.flights().give_up();
     }
     const Ref traceback(PyException_GetTraceback(exception.get()));
     raise_with_traceback(exception.get(), traceback.get());
-    return false;
-}
-
-void Batch::leave() {
-    for (std::size_t i = led_.size(); i-- > 0;) {
-        flight_exit(std::exchange(led_[i].token, nullptr));
-    }
 }
 
 }  // namespace
@@ -243,8 +192,15 @@ PyObject* function_load_many(PyObject* object, PyObject* const* args, Py_ssize_t
         return nullptr;
     }
     try {
-        Batch batch(as_function(object), {args[0], args[1], args[2], args[3], args[4]});
-        return batch.run() ? batch.result() : nullptr;
+        KeyBatch batch(as_function(object));
+        if (!batch.begin({args[0], args[1], args[2], args[3], args[4]})) {
+            return nullptr;
+        }
+        if (PyList_GET_SIZE(batch.missing()) > 0 && !call_loader(batch, args[1])) {
+            end_with_exception(batch);
+            return nullptr;
+        }
+        return PyTuple_Pack(2, batch.found(), batch.waiting());
     } catch (...) {
         raise_current_exception();
         return nullptr;

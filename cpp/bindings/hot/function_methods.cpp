@@ -287,6 +287,8 @@ PyMethodDef g_methods[] = {
     method("_drop_entries", function_drop_entries, METH_NOARGS, nullptr),
     method("_load_many", function_load_many, METH_FASTCALL, nullptr),
     method("_follow", function_follow, METH_FASTCALL, nullptr),
+    method("_begin_many", function_begin_many, METH_FASTCALL, nullptr),
+    method("_await", function_await, METH_FASTCALL, nullptr),
     method("__set_name__", function_set_name, METH_FASTCALL, nullptr),
     method("__reduce__", function_reduce, METH_NOARGS, nullptr),
     method("__copy__", function_copy, METH_NOARGS, nullptr),

@@ -1,6 +1,7 @@
 // What the methods of a cached function share with its other parts.
 #pragma once
 
+#include "hot/async_call.hpp"
 #include "hot/function_object.hpp"
 
 namespace millpond::bindings {
@@ -32,6 +33,17 @@ inline void count_bypass(FunctionObject* self) noexcept {
 // when its load had no value for the key. Both only on the function behind a Cache's own entries.
 [[nodiscard]] PyObject* function_load_many(PyObject* self, PyObject* const* args, Py_ssize_t count);
 [[nodiscard]] PyObject* function_follow(PyObject* self, PyObject* const* args, Py_ssize_t count);
+// The same in an event loop: _begin_many(keys, ttl, tags, cost) gives a Batch (batch_object.cpp), and
+// _await, with the arguments of _follow, an awaitable.
+[[nodiscard]] PyObject* function_begin_many(PyObject* self, PyObject* const* args,
+                                            Py_ssize_t count);
+[[nodiscard]] PyObject* function_await(PyObject* self, PyObject* const* args, Py_ssize_t count);
+// Called once at import. 0, or -1 with an exception set.
+[[nodiscard]] int init_batches();
+
+// The start hook of an asynchronous call whose arguments come after the first of `args`.
+[[nodiscard]] Start start_shifted_call(PyObject* owner, PyObject* args, PyObject* kwargs,
+                                       StartMode mode, FlightObject* promoted, PyObject** out);
 
 // An awaitable that loads anew and replaces what is stored.
 [[nodiscard]] PyObject* refresh_asynchronously(FunctionObject* self, const Call& call);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hot/async_call.hpp"
+#include "hot/function_methods.hpp"
 #include "hot/hit.hpp"
 #include "hot/interned.hpp"
 #include "hot/negative.hpp"
@@ -348,7 +349,9 @@ int init_function(PyObject* module) {
         }
     }
     g_type = make_heap_type(module, g_spec);
-    return g_type == nullptr ? -1 : PyModule_AddObjectRef(module, "Function", as_object(g_type));
+    return g_type == nullptr || init_batches() < 0
+               ? -1
+               : PyModule_AddObjectRef(module, "Function", as_object(g_type));
 }
 
 PyObject* function_set_name(PyObject* object, PyObject* const* args, Py_ssize_t count) {

@@ -8,7 +8,7 @@
 //     function_settle.cpp    what a finished load stores
 //     function_async.cpp     misses of asynchronous functions
 //     function_fresh.cpp     values past their life
-//     function_many.cpp      one load of many keys
+//     function_many.cpp      one load of many keys (key_batch.hpp; batch_object.cpp in event loops)
 //     function_tiers.cpp     the tiers behind the memory
 //     function_control.cpp   calls while cache_control, observe or disabled are in force
 //     function_methods.cpp   cache_info, cache_clear and the other methods

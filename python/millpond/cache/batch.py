@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, final
 
-from millpond._engine import LEFT_OUT, MISSING
-from millpond.cache.control import scopes
+from millpond._engine import LEFT_OUT
 from millpond.errors import OptionTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from millpond._engine import Function
-
-_numbers: Final = count()  # of batches, never used twice
 
 
 def load_many(
@@ -26,10 +22,7 @@ def load_many(
     """
     found, others = function._load_many(tuple(dict.fromkeys(keys)), loader, *terms)
 
-    def load_one(key: Any) -> Any:
-        # The other's load was interrupted, or waits for this very caller.
-        return _value_in(loader([key]), key)
-
+    load_one = _One(loader).load
     for key, flight in others:
         value = function._follow(flight, key, load_one, *terms, True)
         if value is not LEFT_OUT:
@@ -39,61 +32,48 @@ def load_many(
 
 async def load_many_async(
     function: Function,
-    gather: Function,
     keys: Iterable[Any],
-    loader: Callable[[list[Any]], Awaitable[Any]],
+    loader: Callable[..., Awaitable[Any]],
     *terms: Any,
 ) -> dict[Any, Any]:
-    """The same with an async loader; `gather` runs one load for all that wait for a batch."""
-    import asyncio
+    """The same with an async loader, which one task runs for all who want any of its keys."""
+    batch = function._begin_many(tuple(dict.fromkeys(keys)), *terms)
+    missing, names = batch.missing, batch.names
 
-    wanted = list(dict.fromkeys(keys))
-    load = _Batches(gather, loader).load
-    values = await asyncio.gather(*(function(key, load, *terms, True) for key in wanted))
-    return {key: values[i] for i, key in enumerate(wanted) if values[i] is not LEFT_OUT}
+    async def bring() -> None:
+        # A loader that asks tiers is told what the keys are called there.
+        batch.end(await (loader(missing, names) if names else loader(missing)))
+
+    if missing:
+        await batch.run(bring)
+    found = batch.found
+    load_one = _One(loader).aload
+    for key, flight in batch.waiting:
+        value = await function._await(flight, key, load_one, *terms, True)
+        if value is not LEFT_OUT:
+            found[key] = value
+    return found
 
 
-class _Batches:
-    """Brings the keys whose loads begin together into one call of the loader.
+@final
+class _One:
+    """Brings one key by the loader of a batch: for who has waited for another's load, which was
+    interrupted, or which waits for this very caller."""
 
-    Each key has a flight, and the load of each waits for its batch, which has a flight of its own:
-    so the engine sees who waits for whom, and a batch is cancelled when nobody needs it any more.
-    """
-
-    def __init__(self, gather: Function, loader: Callable[[list[Any]], Awaitable[Any]]) -> None:
-        self._gather = gather
+    def __init__(self, loader: Callable[[list[Any]], Any]) -> None:
         self._loader = loader
-        self._open = next(_numbers)
-        self._keys: dict[int, list[Any]] = {self._open: []}
 
-    async def load(self, key: Any) -> Any:
-        """The load of one key."""
-        number = self._open
-        self._keys[number].append(key)
-        # The scopes are for the calls of the keys, which they have steered already, and for what
-        # the loader calls; a batch is no call of anybody's.
-        outside = scopes.get()
-        scopes.set(None)
+    def load(self, key: Any) -> Any:
+        return _value_in(self._loader([key]), key)
 
-        async def run(_number: int) -> Any:
-            scopes.set(outside)
-            return await self._run(number)
-
-        return _value_in(await self._gather(number, run, MISSING, (), 0.0), key)
-
-    async def _run(self, number: int) -> Any:
-        import asyncio
-
-        await asyncio.sleep(0)  # All calls that were made together have begun their loads by then.
-        if self._open == number:
-            self._open = next(_numbers)
-            self._keys[self._open] = []
-        return await self._loader(list(self._keys[number]))
+    async def aload(self, key: Any) -> Any:
+        """The same in an event loop."""
+        return _value_in(await self._loader([key]), key)
 
 
 def is_batched(loader: Any) -> bool:
-    """Whether a loader of one key brings it with the others of its batch."""
-    return type(getattr(loader, "__self__", None)) is _Batches
+    """Whether a loader of one key is one of a batch, which asks the tiers itself."""
+    return type(getattr(loader, "__self__", None)) is _One
 
 
 def nothing(_key: Any) -> Any:

@@ -166,7 +166,7 @@ class Cache(_engine.CacheBase):
         terms = (given, options.tags(tags), 0.0)
         if not _is_async(loader, "a list of keys"):
             return batch.load_many(self._loader, keys, loader, *terms)
-        return batch.load_many_async(self._async_loader, gather(), keys, loader, *terms)
+        return batch.load_many_async(self._async_loader, keys, loader, *terms)
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The live values of those keys that have one."""
@@ -327,17 +327,6 @@ def _make_loader(cache: Cache, load: Any, *, asynchronous: bool) -> _engine.Func
     )
     vars(function)["__qualname__"] = "Cache.get_or_load"
     return function
-
-
-_gatherer: _engine.Function | None = None
-
-
-def gather() -> _engine.Function:
-    """Runs one load a batch and keeps nothing of it."""
-    global _gatherer
-    if _gatherer is None:
-        _gatherer = _make_loader(Cache(max_entries=0), _load_async, asynchronous=True)
-    return _gatherer
 
 
 def _matcher(glob: str | None, regex: str | re.Pattern[str] | None) -> Callable[[Any], object]:

@@ -11,7 +11,7 @@ from millpond.cache.invalidation import spread
 from millpond.cache.looks import Look
 from millpond.cache.stage import Budget
 from millpond.cache.steps import adrive, drive
-from millpond.cache.store import gather, loaders
+from millpond.cache.store import loaders
 from millpond.errors import TierError
 
 if TYPE_CHECKING:
@@ -212,9 +212,7 @@ class TieredCache:
         """The same in an event loop."""
         terms = self._terms(ttl, tags)
         bring = self._abring(loader, *terms)
-        return await batch.load_many_async(
-            self._aload, gather(), keys, bring, options.MISSING, terms[0], 0.0
-        )
+        return await batch.load_many_async(self._aload, keys, bring, options.MISSING, terms[0], 0.0)
 
     def set_many(
         self,
@@ -294,8 +292,8 @@ class TieredCache:
     def _abring(self, loader: Any, tags: tuple[str, ...], rules: Rules) -> Callable[[Any], Any]:
         """The same in an event loop."""
 
-        async def bring(keys: list[Any]) -> Any:
-            calls = self._named(keys)
+        async def bring(keys: list[Any], names: list[str] | None = None) -> Any:
+            calls = self._named(keys, names)
             return await adrive(self._flow.many(calls, self._key(None, tags)[1], rules, loader))
 
         return bring
