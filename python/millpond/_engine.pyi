@@ -500,6 +500,7 @@ class EntryReader:
         opened: Callable[[bytes, str], Any],
         stale_while: float,
         stale_if: float,
+        strict: bool,
         /,
     ) -> Self: ...
     def read(

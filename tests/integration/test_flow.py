@@ -356,3 +356,22 @@ def test_programs_that_share_a_tier_share_no_tags(
         functions[1]._drop_entries()
         assert functions[1](7)["call"] == 1
         assert functions[1].cache_info().hits_by_tier[tier] >= 1
+
+
+def test_a_release_that_adds_a_tag_gets_nothing_that_it_cannot_invalidate(
+    face: Any, mills: tuple[Engine, Engine]
+) -> None:
+    """What the release before it has stored does not carry the tag."""
+    calls, body = counted()
+    before = face.function(mills[0], body)
+    after = face.function(mills[1], body, tags=("user:{x}",))
+    keep(face, before, 7)
+    face.call(after, 7)
+    assert len(calls) == 2
+    assert face.invalidate(mills[1], tags="user:7").done
+    face.call(after, 7)
+    assert len(calls) == 3
+    # Both serve what the later one has stored.
+    before._drop_entries()
+    face.call(before, 7)
+    assert len(calls) == 3

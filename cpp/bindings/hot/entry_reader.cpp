@@ -145,18 +145,18 @@ PyObject* reader_read(PyObject* object, PyObject* const* args, Py_ssize_t count)
     }
 }
 
-// EntryReader(monitor, source, now, monitors, terms, opened, stale_while, stale_if)
+// EntryReader(monitor, source, now, monitors, terms, opened, stale_while, stale_if, strict)
 PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
     PyObject *monitor = nullptr, *now = nullptr, *monitors = nullptr, *opened = nullptr,
              *unpack = nullptr;
     unsigned char source = 0;
-    int plain = 0, readonly = 0;
+    int plain = 0, readonly = 0, strict = 0;
     unsigned long long schema = 0;
     unsigned int most = 0;
     double stale_while = 0, stale_if = 0;
-    if (PyArg_ParseTuple(args, "ObOO(pKIpO)Odd:EntryReader", &monitor, &source, &now, &monitors,
+    if (PyArg_ParseTuple(args, "ObOO(pKIpO)Oddp:EntryReader", &monitor, &source, &now, &monitors,
                          &plain, &schema, &most, &readonly, &unpack, &opened, &stale_while,
-                         &stale_if) == 0 ||
+                         &stale_if, &strict) == 0 ||
         !are_monitors(monitors)) {
         return nullptr;
     }
@@ -176,6 +176,7 @@ PyObject* reader_new(PyTypeObject* type, PyObject* args, PyObject*) {
         self->most = most;
         self->source = source;
         self->plain = plain != 0;
+        self->strict = strict != 0;
     }
     return as_object(self);
 }

@@ -9,6 +9,41 @@ namespace millpond::bindings {
 
 using cache::TierEvent;
 
+namespace {
+
+// Whether a number may be a stamp: one of 64 bits. Sets no exception.
+bool is_stamp(PyObject* number) {
+    if (PyLong_Check(number) == 0) {
+        return false;
+    }
+    const bool fits = PyLong_AsUnsignedLongLong(number) != ~0ULL || PyErr_Occurred() == nullptr;
+    PyErr_Clear();
+    return fits;
+}
+
+bool is_list_of(PyObject* object, Py_ssize_t count) {
+    return PyList_Check(object) != 0 && PyList_GET_SIZE(object) == count;
+}
+
+}  // namespace
+
+bool is_fetched(PyObject* fetched, Py_ssize_t names) {
+    if (PyTuple_Check(fetched) == 0 || PyTuple_GET_SIZE(fetched) != 3) {
+        return false;
+    }
+    PyObject* const data = PyTuple_GET_ITEM(fetched, 0);
+    PyObject* const guards = PyTuple_GET_ITEM(fetched, 1);
+    PyObject* const stamps = PyTuple_GET_ITEM(fetched, 2);
+    bool sound = is_list_of(data, 1) && is_list_of(guards, 1) && is_list_of(stamps, names) &&
+                 (PyList_GET_ITEM(data, 0) == Py_None || PyBytes_Check(PyList_GET_ITEM(data, 0))) &&
+                 is_stamp(PyList_GET_ITEM(guards, 0));
+    for (Py_ssize_t i = 0; sound && i < names; ++i) {
+        PyObject* const stamp = PyList_GET_ITEM(stamps, i);
+        sound = stamp == Py_None || is_stamp(stamp);
+    }
+    return sound;
+}
+
 // Adds names with their stamps. False with an exception set.
 bool read_present(PyObject* names, PyObject* stamps, std::vector<Present>& present) {
     const Ref texts(PySequence_Fast(names, "generation names are a sequence"));
@@ -60,11 +95,32 @@ std::optional<std::size_t> Reading::find(const GenerationBytes& name, std::size_
                               : std::optional(static_cast<std::size_t>(at - known_.begin()));
 }
 
+// Whether there is a generation of the call that an entry does not carry.
+bool Reading::lacks_some(const Envelope& found) const {
+    const std::size_t count = found.stamps.size() / kStampBytes;
+    for (std::size_t i = 0; i < call_; ++i) {
+        const auto is_it = [&](std::size_t at) {
+            return stamp_at(found, at).name == known_[i].name;
+        };
+        bool there = i < count && is_it(i);
+        for (std::size_t at = 0; !there && at < count; ++at) {
+            there = is_it(at);
+        }
+        if (!there) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Whether all stamps are the present ones; `tags` are the hashes of those that the call did not name.
 Reading::Outcome Reading::compare(const Envelope& found, Ref& tags) {
     const std::size_t count = found.stamps.size() / kStampBytes;
     std::vector<std::uint64_t> hashes;
     others_.clear();
+    if (reader_->strict && lacks_some(found)) {
+        return bad(TierEvent::StaleGeneration);
+    }
     for (std::size_t i = 0; i < count; ++i) {
         const EntryStamp stamp = stamp_at(found, i);
         const std::optional<std::size_t> at = find(stamp.name, i);

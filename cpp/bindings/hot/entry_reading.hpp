@@ -32,6 +32,7 @@ struct ReaderObject {
     std::uint32_t most;
     std::uint8_t source;
     bool plain;
+    bool strict;  // an entry that lacks a generation of the call is not good
 };
 
 using GenerationBytes = std::array<std::byte, 16>;
@@ -44,6 +45,9 @@ struct Present {
 
 // Adds names with their stamps. False with an exception set.
 [[nodiscard]] bool read_present(PyObject* names, PyObject* stamps, std::vector<Present>& present);
+
+// Whether this is what a tier's fetch() gives for one key and so many names. Sets no exception.
+[[nodiscard]] bool is_fetched(PyObject* fetched, Py_ssize_t names);
 
 // Seconds that memory may keep a value: the least of what its entry has left, what its function
 // allows, and the caps of the tiers. REQUIRES: a tuple of TierMonitors.
@@ -83,6 +87,7 @@ class Reading {
     [[nodiscard]] std::optional<std::size_t> find(const GenerationBytes& name,
                                                   std::size_t first) const;
     [[nodiscard]] Outcome compare(const Envelope& found, Ref& tags);
+    [[nodiscard]] bool lacks_some(const Envelope& found) const;
     [[nodiscard]] bool now(double& micros);
     [[nodiscard]] TierValue lives(const EnvelopeHeader& header, double micros) const noexcept;
     [[nodiscard]] Outcome value_of(PyObject* key, PyObject* entry, const Envelope& found,

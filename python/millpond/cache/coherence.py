@@ -202,10 +202,15 @@ class Coherence:
                     self._begun = True
             elif isinstance(tier, Logged):
                 self._read(tier, Deadline.after(tier.timeout))
-        except TierError as error:
+        except Exception as error:  # noqa: BLE001 (a user's own tier may raise anything)
             if not self._said:
                 self._said = True
-                _log.warning("%s: invalidations are not heard: %s", self.stage.tier.name, error)
+                _log.warning(
+                    "%s: invalidations are not heard: %s",
+                    self.stage.tier.name,
+                    error,
+                    exc_info=not isinstance(error, TierError),
+                )
         else:
             self._said = False
         return self._begun or not isinstance(tier, Feed)
@@ -254,7 +259,7 @@ class Coherence:
         tier: Any = self.stage.tier
         try:
             self._read(tier, Deadline.after(tier.timeout))
-        except TierError:
+        except Exception:  # noqa: BLE001 (a user's own tier may raise anything)
             # It will be read again by whoever finds it back; until then nothing is trusted.
             self.is_up = False
             self._word = None

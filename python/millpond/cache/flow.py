@@ -129,7 +129,7 @@ class Flow:
         self.function = function
         self.stages = tuple(stages)
         self.monitors = tuple([stage.monitor for stage in stages])
-        self.looks = Looks(self.stages, codec, name, rules)
+        self.looks = Looks(self.stages, codec, name, rules, strict=not mapping)
         self.codec = codec
         self.rules = rules
         self.budget = budget
@@ -432,7 +432,7 @@ class Flow:
         if life <= 0:
             return None
         ttl = min(life + item.stale, tier.max_ttl)
-        now = tier.now()
+        now = look.stage.now()
         try:
             data = self.codec.encode(
                 item.value,

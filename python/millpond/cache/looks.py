@@ -48,22 +48,27 @@ class Looks:
         codec: between values and bytes.
         name: of the function or cache.
         rules: of it.
+        strict: whether an entry has to carry every generation of its call. An earlier release of a
+            program may have stored it without a tag that it has by now.
     """
 
     __slots__ = ("_marks", "_ttl", "readers")
 
-    def __init__(self, stages: Sequence[Stage], codec: Codec, name: Name, rules: Rules) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], codec: Codec, name: Name, rules: Rules, *, strict: bool
+    ) -> None:
         monitors = tuple([stage.monitor for stage in stages])
         self.readers = {
             stage: _engine.EntryReader(
                 stage.monitor,
                 stage.source,
-                stage.tier.now,
+                stage.now,
                 monitors,
                 codec.terms,
                 codec.opened,
                 rules.stale_while,
                 rules.stale_if,
+                strict,
             )
             for stage in stages
         }

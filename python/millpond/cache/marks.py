@@ -42,7 +42,7 @@ class Marks:
         if now < self._until.get(stage, 0.0) and not lost:
             return
         life = min(stage.tier.max_ttl, _LIFE)
-        stored = stage.tier.now()
+        stored = stage.now()
         until = stored + int(life * 1e6)
         data = Codec().encode(None, key=self._key, stored_us=stored, expires_us=until)
         done = yield stage, "mark", (budget, [Entry(self._key, data, life)])

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
+from millpond.cache import answers
 from millpond.errors import LimitError, TierError
 from millpond.io.deadline import Deadline
 
@@ -55,6 +56,7 @@ class Stage:
     Attributes:
         tier: what does the work.
         monitor: its breaker and statistics.
+        now: microseconds since 1970 by its clock.
         source: the number by which hits are counted.
         default_ttl: seconds that a value lives here when its function says nothing.
         journal: what the tier has to be told before it is read again.
@@ -63,6 +65,7 @@ class Stage:
         namespaces: the generations that stand for everything.
         keeper: of its leases; None where the tier has none.
         unconfirmed: what too few of the tier's replicas have; None where it has none.
+        unproven: whether the tier is somebody's own, whose answers are looked at first.
         changes: counts what this process has invalidated there, or heard of.
         opened: called when the prober is needed: the tier has just been found to be out, or has
             something to confirm.
@@ -77,14 +80,18 @@ class Stage:
         "keeper",
         "monitor",
         "namespaces",
+        "now",
         "opened",
         "source",
         "tier",
         "unconfirmed",
+        "unproven",
     )
 
     def __init__(self, tier: Tier, monitor: _engine.TierMonitor, *, default_ttl: float) -> None:
         self.tier = tier
+        self.now = answers.clock(tier)
+        self.unproven = not answers.is_ours(tier)
         self.monitor = monitor
         self.default_ttl = min(default_ttl, tier.max_ttl)
         self.source = _engine.source_id(tier.name)
@@ -107,6 +114,8 @@ class Stage:
         deadline = Deadline(started + (left if op in _PATIENT else min(left, most)))
         try:
             answer = getattr(self.tier, _METHODS.get(op, op))(*args, deadline)
+            if self.unproven:
+                answers.check(self.tier.name, _METHODS.get(op, op), args, answer)
         except Exception as error:
             self.failed(ticket, op, error)
             if op in _ASKED:
@@ -130,6 +139,8 @@ class Stage:
         deadline = Deadline(started + (left if op in _PATIENT else min(left, most)))
         try:
             answer = await getattr(self.tier, "a" + _METHODS.get(op, op))(*args, deadline)
+            if self.unproven:
+                answers.check(self.tier.name, _METHODS.get(op, op), args, answer)
         except Exception as error:
             self.failed(ticket, op, error)
             if op in _ASKED:

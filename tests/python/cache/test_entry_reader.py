@@ -22,14 +22,17 @@ def entry(
 
 
 def reader(
-    codec: Codec | None = None, cap: float | None = None, stale: tuple[float, float] = (0.0, 0.0)
+    codec: Codec | None = None,
+    cap: float | None = None,
+    stale: tuple[float, float] = (0.0, 0.0),
+    strict: bool = False,
 ) -> tuple[_engine.EntryReader, _engine.TierMonitor]:
     monitor = _engine.TierMonitor("t")
     monitor.cap = cap
     codec = codec or Codec()
     source = _engine.source_id("t")
     made = _engine.EntryReader(
-        monitor, source, lambda: NOW, (monitor,), codec.terms, codec.opened, *stale
+        monitor, source, lambda: NOW, (monitor,), codec.terms, codec.opened, *stale, strict
     )
     return made, monitor
 
@@ -76,6 +79,21 @@ def test_each_entry_is_good_or_counted_by_its_reason(data: Any, stamp: Any, what
     else:
         assert not found
         assert seen == (data or b"")
+
+
+@pytest.mark.parametrize(
+    ("names", "good"),
+    [((NAME, OTHER), True), ((OTHER, NAME), True), ((NAME,), False), ((NAME, NAME), False)],
+)
+def test_what_was_stored_without_a_generation_of_the_call_is_not_good(
+    names: tuple[str, ...], good: bool
+) -> None:
+    data = entry(stamps=[(name, 5) for name in names])
+    for strict in (True, False):
+        made, monitor = reader(strict=strict)
+        found, *_ = made.read(["k"], [data], ([NAME, OTHER], [5, 5]), None, None, True, False)
+        assert bool(found) is (good or not strict)
+        assert counted(monitor) == {"hit" if found else "stale_generation": 1}
 
 
 def test_what_is_not_plain_goes_to_the_codec() -> None:
