@@ -23,7 +23,7 @@ T = TypeVar("T")
 AFTER: Final = "\x01"
 LAST: Final = "\x7f"
 
-# States that `Calls.acquire` reads; what is more than TAKEN has ended.
+# States of a lease; what is more than TAKEN has ended.
 LANDED: Final = 0
 HELD: Final = 1
 TAKEN: Final = 2
@@ -218,28 +218,26 @@ class Calls:
 
     # ---- leases
 
-    def acquire(
-        self, key: str, fence: int, seconds: float, seen: bytes, awaited: int, tell: bool
+    def peek(
+        self, key: str, fence: int, seen: bytes, awaited: int
     ) -> Call[tuple[int, int, float] | None]:
-        """A state and, unless it is LANDED, whose lease it is, and the seconds that it has left.
+        """A state, whose lease it is, and the seconds that it has left; None: it may be had."""
+        values = (key.encode(), seen, wire.bigint(fence), wire.bigint(awaited))
+        return Call("peek", self._statements.peek, values, _state)
 
-        None: it changed meanwhile, and is to be asked again.
+    def acquire(
+        self, key: str, fence: int, seen: bytes, awaited: int, seconds: float, tell: bool
+    ) -> Call[tuple[int, int, float] | None]:
+        """The same, and it is taken if it may be had; None: ask again, it changed meanwhile.
+
+        Args:
+            tell: mark a lease of others, so that its end is told.
         """
-
-        def read(result: PGresult) -> tuple[int, int, float] | None:
-            if result.ntuples == 0:
-                return None
-            return _int(result, 0, 0), _int(result, 0, 1), wire.to_float(result.get_value(0, 2))
-
         values = (
-            key.encode(),
-            wire.bigint(fence),
-            wire.float8(seconds),
-            seen,
-            wire.bigint(awaited),
-            wire.boolean(tell),
+            *(key.encode(), seen, wire.bigint(fence), wire.bigint(awaited)),
+            *(wire.float8(seconds), wire.boolean(tell)),
         )
-        return Call("acquire", self._statements.acquire, values, read)
+        return Call("acquire", self._statements.acquire, values, _state)
 
     def renew(self, leases: Sequence[tuple[str, int]], seconds: float) -> Call[list[bool]]:
         values = (*_mine(leases), wire.float8(seconds))
@@ -299,6 +297,17 @@ def _in_order(entries: Sequence[Entry]) -> list[Entry]:
 def _mine(leases: Sequence[tuple[str, int]]) -> tuple[bytes, bytes]:
     rows = sorted(set(leases))
     return wire.texts(key for key, _ in rows), wire.bigints(fence for _, fence in rows)
+
+
+def _state(result: PGresult) -> tuple[int, int, float] | None:
+    # Of an entry and a lease the entry counts, whose state is the lowest.
+    return min(
+        (
+            (_int(result, row, 0), _int(result, row, 1), wire.to_float(result.get_value(row, 2)))
+            for row in range(result.ntuples)
+        ),
+        default=None,
+    )
 
 
 def _fetched_one(result: PGresult) -> Fetched:

@@ -187,22 +187,32 @@ class Statements:
             UNION ALL SELECT '', {_NOW} - {SETTLE * 10**6}, NULL
             """, wire.INT8, wire.INT8)  # fmt: skip
         self.clock = _made("clock", f"SELECT {_NOW}")
+        # What is judged of a key: an entry that its reader, $2, has not seen; the lease of another
+        # than $3 that stands, or that brought nothing and is what the reader waits for, $4.
+        landed = f"""{entries} WHERE key = $1 AND {live}
+                AND (length($2) = 0 OR substring(data FOR length($2)) <> $2)"""
+        left = "extract(epoch FROM expires - clock_timestamp())::float8"
+        bars = """expires > clock_timestamp() AND fence <> $3
+                AND (outcome IS NULL OR outcome > 0 AND fence = $4)"""
+        # A state (0 landed, 2 taken, 3 and 4 ended), whose the lease is, and what it has left;
+        # nothing if the lease may be had.
+        self.peek = _made("peek", f"""
+            SELECT 0::bigint, 0::bigint, 0::float8 FROM {landed}
+            UNION ALL SELECT 2 + coalesce(outcome, 0), fence, {left}
+            FROM {leases} WHERE key = $1 AND {bars}
+            """, wire.TEXT, wire.BYTEA, wire.INT8, wire.INT8)  # fmt: skip
+        # The same, and it is taken if it may be had: state 1.
         # A statement sees what was committed before it began. The row of a lease is seen as it is
         # by now; so a lease is taken only if that is still what was judged, together with the
         # entry. Else the answer is nothing at all, and it has to be asked again.
         self.acquire = _made("acquire", f"""
-            WITH {_QUIET}, landed AS MATERIALIZED (
-                SELECT FROM {entries} WHERE key = $1 AND {live}
-                    AND (length($4) = 0 OR substring(data FOR length($4)) <> $4)),
+            WITH {_QUIET}, landed AS MATERIALIZED (SELECT FROM {landed}),
             before AS MATERIALIZED (
-                SELECT fence, outcome, awaited,
-                    extract(epoch FROM expires - clock_timestamp())::float8 AS seconds,
-                    expires > clock_timestamp() AND fence <> $2
-                        AND (outcome IS NULL OR outcome > 0 AND fence = $5) AS bars
+                SELECT fence, outcome, awaited, {left} AS seconds, {bars} AS bars
                 FROM {leases} WHERE key = $1),
             taken AS (
                 INSERT INTO {leases} AS old (key, fence, expires, outcome, awaited)
-                SELECT $1, $2, clock_timestamp() + make_interval(secs => $3), NULL, false
+                SELECT $1, $3, clock_timestamp() + make_interval(secs => $5), NULL, false
                 FROM quiet
                 WHERE NOT EXISTS (SELECT FROM landed) AND NOT EXISTS (SELECT FROM before WHERE bars)
                 ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, expires = excluded.expires,
@@ -220,11 +230,11 @@ class Statements:
                     AND leases.key = $1 AND leases.fence = before.fence AND leases.outcome IS NULL
                 RETURNING true)
             SELECT 0::bigint, 0::bigint, 0::float8 FROM landed
-            UNION ALL SELECT 1, $2, $3 FROM taken
+            UNION ALL SELECT 1, $3, $5 FROM taken
             UNION ALL SELECT 2 + coalesce(outcome, 0), fence, seconds
             FROM before WHERE bars AND NOT EXISTS (SELECT FROM landed)
                 AND (NOT $6 OR outcome IS NOT NULL OR awaited OR EXISTS (SELECT FROM marked))
-            """, wire.TEXT, wire.INT8, wire.FLOAT8, wire.BYTEA, wire.INT8, wire.BOOL)  # fmt: skip
+            """, wire.TEXT, wire.BYTEA, wire.INT8, wire.INT8, wire.FLOAT8, wire.BOOL)  # fmt: skip
         mine = "unnest($1::text[], $2::bigint[]) AS given (key, fence)"
         self.renew = _made("renew", f"""
             WITH {_QUIET}
