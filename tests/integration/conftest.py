@@ -18,6 +18,7 @@ from millpond import Engine
 from millpond.tiers.redis import RedisTier
 from tests.integration.faces import Face
 from tests.integration.faults import FaultProxy
+from tests.integration.leases import InFile, InPostgres, InRedis
 from tests.integration.mills import Async, Sync
 from tests.integration.servers import PgBouncer, PostgresServer, RedisServer
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from millpond.io.redis_url import RedisSettings
     from tests.integration.faces import RedisFaces
+    from tests.integration.leases import Place
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +122,21 @@ def engine(tier: str, request: pytest.FixtureRequest) -> Callable[..., Engine]:
         return Engine(data_dir=str(request.getfixturevalue("tmp_path") / "data"), **given)
 
     return made
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where leases are: "redis", "sqlite", "postgresql" or "pgbouncer", as the test says."""
+    if request.param == "redis":
+        return InRedis(request.getfixturevalue("redis_url"))
+    if request.param == "sqlite":
+        return InFile(str(request.getfixturevalue("tmp_path") / "data"))
+    server = request.getfixturevalue("postgres_server")
+    database = request.getfixturevalue("postgres_database")
+    if request.param == "postgresql":
+        return InPostgres(server.url_of(database), server, database)
+    pooler = request.getfixturevalue("pgbouncer")
+    return InPostgres(f"pgbouncer {pooler.url_of(database)}", server, database)
 
 
 @pytest.fixture

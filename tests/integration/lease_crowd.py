@@ -16,24 +16,24 @@ from typing import Any
 
 from millpond import Engine
 from millpond._engine import TierMonitor
-from tests.integration.leases import tier_at
+from tests.integration.leases import patient
 
 _SECONDS = 60.0
 
 
-def engine(place: str) -> Engine:
+def engine(where: str) -> Engine:
     """An Engine that gives up on nothing, on a machine that is busy with other tests."""
-    mill = Engine(database=tier_at(place, 10.0), budget=20.0)
+    mill = patient(where)
     for stage in mill._stages:
-        patient = TierMonitor(stage.tier.name, slow=60.0)
-        patient.cap, stage.monitor = stage.monitor.cap, patient
-    return mill.open()
+        monitor = TierMonitor(stage.tier.name, slow=60.0)
+        monitor.cap, stage.monitor = stage.monitor.cap, monitor
+    return mill
 
 
 def main() -> None:
-    place, folder = sys.argv[1], Path(sys.argv[2])
+    where, folder = sys.argv[1], Path(sys.argv[2])
     calls = os.open(folder / "calls", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    mill = engine(place)
+    mill = engine(where)
 
     @mill.with_cache(namespace="test", ttl="10m")
     def load(key: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A worker of test_lease_processes.py: an Engine in its own process, told on stdin what to call.
 
-Each line is JSON: {"call": [keys]} answers with the value or the error of each; {"stats": true}
-with the counts. What its function does is steered through the same Redis: it notes each of its
-calls in the list "calls", and passes "gate:{key}" once something has been pushed there.
+Each line is JSON: {"call": [keys]} answers with the value or the error of each, when it has them;
+{"stats": true} with the counts, at once. What its function does is steered through a Redis: it
+notes each of its calls in the list "calls", and passes "gate:{key}" once something has been pushed
+there.
 """
 
 from __future__ import annotations
@@ -16,21 +17,14 @@ from typing import Any
 
 import redis
 
-from millpond import Engine
-from millpond.tiers.redis import RedisTier
+from tests.integration.leases import patient
 
 _SECONDS = 60
 
 
-def patient(url: str, seconds: float = 10.0, connections: int = 100) -> Engine:
-    """An Engine whose calls give up on nothing, on a machine that is busy with other tests."""
-    tier = RedisTier(url, timeout=seconds, max_connections=connections)
-    return Engine(redis=tier, database=False, budget=2 * seconds).open()
-
-
 class Worker:
-    def __init__(self, url: str) -> None:
-        self.mill = patient(url)
+    def __init__(self, where: str, url: str) -> None:
+        self.mill = patient(where)
         self.client = redis.Redis.from_url(url)
 
     def body(self, key: str) -> Any:
@@ -91,18 +85,24 @@ def as_tasks(worker: Worker) -> Any:
 
 
 def main() -> None:
-    url, kind = sys.argv[1:]
-    worker = Worker(url)
+    where, url, kind = sys.argv[1:]
+    worker = Worker(where, url)
     call = {"threads": as_threads, "tasks": as_tasks}[kind](worker)
+
+    def say(answer: Any) -> None:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+    [stage] = worker.mill._stages
     print("ready", flush=True)
-    for line in sys.stdin:
-        command = json.loads(line)
-        if "call" in command:
-            answer = call(command["call"])
-        else:
-            stats = worker.mill.stats()["redis"]
-            answer = {"leases": stats["leases"], "fills_refused": stats["fills_refused"]}
-        print(json.dumps(answer), flush=True)
+    with ThreadPoolExecutor(1) as caller:
+        for line in sys.stdin:
+            command = json.loads(line)
+            if "call" in command:
+                caller.submit(lambda keys=command["call"]: say(call(keys)))
+            else:
+                stats = worker.mill.stats()[stage.tier.name]
+                say({"leases": stats["leases"], "fills_refused": stats["fills_refused"]})
 
 
 if __name__ == "__main__":

@@ -9,31 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.leases import LEASE, MARGIN
+from tests.integration.leases import LEASE, MARGIN, Place
 from tests.integration.line_worker import LineWorker
-from tests.integration.servers import PgBouncer
 from tests.waiting import wait_until
 
 Start = Callable[[int], list[LineWorker]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "data")
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres_url"))
-    pooler: PgBouncer = request.getfixturevalue("pgbouncer")
-    return f"pgbouncer {pooler.url_of(request.getfixturevalue('postgres_database'))}"
+pytestmark = pytest.mark.parametrize("place", ["sqlite", "postgresql", "pgbouncer"], indirect=True)
 
 
 @pytest.fixture
-def start(tmp_path: Path, place: str) -> Iterator[Start]:
+def start(tmp_path: Path, place: Place) -> Iterator[Start]:
     workers: list[LineWorker] = []
     (tmp_path / "calls").touch()
 
     def started(number: int) -> list[LineWorker]:
-        new = [LineWorker("lease_crowd", place, str(tmp_path)) for _ in range(number)]
+        new = [LineWorker("lease_crowd", place.where, str(tmp_path)) for _ in range(number)]
         workers.extend(new)
         for worker in new:
             assert worker.line() == "ready\n"

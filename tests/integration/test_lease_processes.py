@@ -11,31 +11,37 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.leases import LEASE, MARGIN, callers, calls, open_gate, waiting
+from tests.integration.leases import LEASE, MARGIN, Place, callers, calls, open_gate
 from tests.integration.line_worker import LineWorker
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.parametrize("place", ["redis", "postgresql", "pgbouncer"], indirect=True)
 
 
 class Worker(LineWorker):
     """A process of lease_process.py."""
 
-    def __init__(self, url: str, kind: str) -> None:
-        super().__init__("lease_process", url, kind, seconds=30)
+    def __init__(self, where: str, url: str, kind: str) -> None:
+        super().__init__("lease_process", where, url, kind, seconds=30)
 
     def stats(self) -> Any:
         self.tell({"stats": True})
         return self.answer()
+
+    def waits(self) -> bool:
+        counts = self.stats()["leases"]
+        return bool(counts["waited"] > counts["landed"] + counts["failed"] + counts["expired"])
 
 
 Start = Callable[[int], list[Worker]]
 
 
 @pytest.fixture
-def start(redis_url: str) -> Iterator[Start]:
+def start(redis_url: str, place: Place) -> Iterator[Start]:
     workers: list[Worker] = []
 
     def started(number: int) -> list[Worker]:
-        new = [Worker(redis_url, ("threads", "tasks")[i % 2]) for i in range(number)]
+        new = [Worker(place.where, redis_url, ("threads", "tasks")[i % 2]) for i in range(number)]
         workers.extend(new)
         for worker in new:
             assert worker.line() == "ready\n"
@@ -55,13 +61,15 @@ def led(client: redis.Redis, workers: list[Worker], key: str) -> Worker:
     """All workers call; when one loads and the others wait: the one."""
     for worker in workers:
         worker.tell({"call": [key]})
-    wait_until(lambda: waiting(client) == len(workers) - 1, "the others wait")
     wait_until(lambda: callers(client, key), "the first loads")
     [pid] = callers(client, key)
-    return next(worker for worker in workers if worker.pid == pid)
+    leader = next(worker for worker in workers if worker.pid == pid)
+    others = [worker for worker in workers if worker is not leader]
+    wait_until(lambda: all(worker.waits() for worker in others), "the others wait")
+    return leader
 
 
-def test_each_value_is_computed_once(start: Start, client: redis.Redis) -> None:
+def test_each_value_is_computed_once(start: Start, client: redis.Redis, place: Place) -> None:
     workers = start(4)
     keys = [f"plain:{i}" for i in range(8)]
     for round_ in range(4):
@@ -78,7 +86,7 @@ def test_each_value_is_computed_once(start: Start, client: redis.Redis) -> None:
     assert sum(count["taken"] for count in counts) == 32 + 1
     assert all(count["failed"] == count["expired"] == count["lost"] == 0 for count in counts)
     assert sum(count["waited"] for count in counts) == sum(count["landed"] for count in counts)
-    assert not list(client.scan_iter("~l:*"))
+    assert not place.standing()
 
 
 def test_those_who_wait_get_the_value_at_once(start: Start, client: redis.Redis) -> None:
@@ -91,7 +99,7 @@ def test_those_who_wait_get_the_value_at_once(start: Start, client: redis.Redis)
 
 @pytest.mark.parametrize("key", ["raise:1", "refuse:1"])
 def test_a_load_that_helps_nobody_makes_no_queue(
-    start: Start, client: redis.Redis, key: str
+    start: Start, client: redis.Redis, place: Place, key: str
 ) -> None:
     workers = start(4)
     leader = led(client, workers, key)
@@ -109,7 +117,7 @@ def test_a_load_that_helps_nobody_makes_no_queue(
         counts = worker.stats()["leases"]
         assert counts["waited"] == counts["failed"] + counts["expired"] == (worker is not leader)
         assert counts["landed"] == 0
-    wait_until(lambda: not list(client.scan_iter("~l:*")), "no lease is left")
+    wait_until(lambda: not place.standing(), "no lease is left")
 
 
 def test_a_holder_that_is_killed_is_replaced_once(start: Start, client: redis.Redis) -> None:
@@ -129,18 +137,18 @@ def test_a_holder_that_is_killed_is_replaced_once(start: Start, client: redis.Re
 
 
 def test_a_holder_whose_lease_was_renewed_is_waited_for_no_longer(
-    start: Start, client: redis.Redis
+    start: Start, client: redis.Redis, place: Place
 ) -> None:
     """A load of minutes that is killed: the others wait for what was left of its lease."""
     workers = start(4)
     leader = led(client, workers, "gate:1")
     taken = time.monotonic()
-    [lease] = client.scan_iter("~l:*")
+    assert len(place.standing()) == 1
     wait_until(lambda: time.monotonic() - taken > LEASE + 1, "no lease lasts as long as that")
     assert len(callers(client, "gate:1")) == 1, "it was renewed"
     leader.process.kill()
     leader.process.wait()
-    left = client.pttl(lease) / 1000
+    [left] = place.standing()
     killed = time.monotonic()
     assert 0 < left <= LEASE
     workers.remove(leader)

@@ -13,12 +13,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-import redis
 
 from millpond.errors import WaitTimeoutError
-from tests.integration.lease_process import patient
-from tests.integration.leases import LEASE, MARGIN
-from tests.integration.servers import RedisServer
+from tests.integration.leases import LEASE, MARGIN, Place, patient
+from tests.integration.servers import PostgresServer, RedisServer
 from tests.waiting import wait_until
 
 
@@ -38,14 +36,15 @@ class Gate:
 class Pair:
     """Two Engines, and a function of each that is the same for the tiers."""
 
-    def __init__(self, url: str, seconds: float = 10.0, connections: int = 100) -> None:
+    def __init__(self, where: str, seconds: float = 10.0, connections: int = 100) -> None:
         self.gate = Gate()
-        self.mills = [patient(url, seconds, connections) for _ in range(2)]
+        self.mills = [patient(where, seconds, connections) for _ in range(2)]
         self.pool = ThreadPoolExecutor(16)
         wait_until(lambda: all(self.stats(i)["coherence"]["heard"] for i in (0, 1)), "feeds")
 
     def stats(self, i: int) -> Any:
-        return self.mills[i].stats()["redis"]
+        [stage] = self.mills[i]._stages
+        return self.mills[i].stats()[stage.tier.name]
 
     def function(self, i: int, **given: Any) -> Any:
         def load(x: Any) -> Any:
@@ -76,19 +75,23 @@ class Pair:
         self.pool.shutdown()
 
 
+everywhere = pytest.mark.parametrize("place", ["redis", "postgresql", "pgbouncer"], indirect=True)
+
+
 @pytest.fixture
-def pair(redis_url: str) -> Iterator[Pair]:
-    made = Pair(redis_url)
+def pair(place: Place) -> Iterator[Pair]:
+    made = Pair(place.where)
     yield made
     made.close()
 
 
-def test_a_lease_is_renewed_while_the_function_runs(pair: Pair, client: redis.Redis) -> None:
+@everywhere
+def test_a_lease_is_renewed_while_the_function_runs(pair: Pair, place: Place) -> None:
     first, second = pair.both(1)
     started = time.monotonic()
-    [lease] = client.scan_iter("~l:*")
+    assert len(place.standing()) == 1
     wait_until(lambda: time.monotonic() - started > 1.5 * LEASE, "longer than a lease")
-    assert client.exists(lease)
+    assert len(place.standing()) == 1
     pair.gate.opened.set()
     assert (first.result(10), second.result(10)) == ("A:1", "A:1")
     assert pair.stats(1)["leases"] == {
@@ -101,15 +104,17 @@ def test_a_lease_is_renewed_while_the_function_runs(pair: Pair, client: redis.Re
     }
 
 
-def test_without_a_lock_everybody_loads(pair: Pair, client: redis.Redis) -> None:
+@everywhere
+def test_without_a_lock_everybody_loads(pair: Pair, place: Place) -> None:
     first = pair.pool.submit(pair.function(0, lock=False), 1)
     second = pair.pool.submit(pair.function(1, lock=False), 1)
     wait_until(lambda: sorted(pair.gate.calls) == ["A", "B"], "both load")
-    assert not list(client.scan_iter("~l:*"))
+    assert not place.standing()
     pair.gate.opened.set()
     assert (first.result(10), second.result(10)) == ("A:1", "B:1")
 
 
+@everywhere
 def test_an_invalidation_wins_over_the_load_that_others_wait_for(pair: Pair) -> None:
     first, second = pair.both(1, tags=("every",))
     assert pair.mills[0].invalidate(tags="every").done
@@ -119,6 +124,7 @@ def test_an_invalidation_wins_over_the_load_that_others_wait_for(pair: Pair) -> 
     assert pair.gate.calls == ["A", "B"]
 
 
+@everywhere
 def test_after_an_invalidation_one_loads_for_all(pair: Pair) -> None:
     pair.gate.opened.set()
     given = {"tags": ("every",)}
@@ -136,6 +142,7 @@ def test_after_an_invalidation_one_loads_for_all(pair: Pair) -> None:
     assert pair.gate.calls == ["A", "B"]
 
 
+@everywhere
 def test_a_load_that_needs_its_own_value_does_not_wait_for_itself(pair: Pair) -> None:
     @pair.mills[0].with_cache(namespace="test", key=lambda depth: "same")
     def nested(depth: int) -> int:
@@ -144,6 +151,7 @@ def test_a_load_that_needs_its_own_value_does_not_wait_for_itself(pair: Pair) ->
     assert pair.pool.submit(nested, 3).result(LEASE + MARGIN) == 4
 
 
+@everywhere
 def test_two_loads_that_wait_for_each_other_go_on(pair: Pair) -> None:
     barrier = threading.Barrier(2)
 
@@ -162,6 +170,7 @@ def test_two_loads_that_wait_for_each_other_go_on(pair: Pair) -> None:
     assert [one.result(LEASE + MARGIN) for one in both] == [1, 1]
 
 
+@everywhere
 def test_who_waits_longer_than_it_wants_gives_up(pair: Pair) -> None:
     given = {"wait_timeout": 0.3, "negative_ttl": 60}
     first, second = pair.both(1, **given)
@@ -178,6 +187,7 @@ def test_who_waits_longer_than_it_wants_gives_up(pair: Pair) -> None:
     assert pair.function(1, **given)(1) == "A:1"
 
 
+@everywhere
 def test_who_waits_in_the_same_process_gives_up_with_it(pair: Pair) -> None:
     function = pair.function(1, wait_timeout=0.3)
     first = pair.pool.submit(pair.function(0), 1)
@@ -191,6 +201,7 @@ def test_who_waits_in_the_same_process_gives_up_with_it(pair: Pair) -> None:
     assert function(1) == "A:1"
 
 
+@everywhere
 def test_a_load_of_its_own_may_take_longer(pair: Pair) -> None:
     first = pair.pool.submit(pair.function(0, wait_timeout=0.01), 1)
     wait_until(lambda: pair.gate.calls == ["A"], "it loads")
@@ -200,6 +211,7 @@ def test_a_load_of_its_own_may_take_longer(pair: Pair) -> None:
     assert first.result(10) == "A:1"
 
 
+@everywhere
 def test_tasks_have_timeouts_of_their_own(pair: Pair) -> None:
     async def main() -> Any:
         function = pair.afunction(1, wait_timeout=0.01)
@@ -217,6 +229,7 @@ def test_tasks_have_timeouts_of_their_own(pair: Pair) -> None:
     assert asyncio.run(main()) == first.result(10) == "A:1"
 
 
+@everywhere
 def test_a_get_takes_no_lease(pair: Pair) -> None:
     cache = pair.mills[0].cache("things")
     assert cache.get(1) is None
@@ -225,6 +238,7 @@ def test_a_get_takes_no_lease(pair: Pair) -> None:
     assert pair.stats(0)["leases"]["taken"] == 1
 
 
+@everywhere
 def test_caches_load_once_too(pair: Pair) -> None:
     pair.gate.opened.set()
     pair.gate.opened.clear()
@@ -240,6 +254,7 @@ def test_caches_load_once_too(pair: Pair) -> None:
     assert (first.result(10), second.result(10)) == ("A:1", "A:1")
 
 
+@everywhere
 def test_without_notices_it_is_asked_now_and_then(pair: Pair) -> None:
     keeper = pair.mills[1]._stages[0].keeper
     assert keeper is not None
@@ -250,32 +265,31 @@ def test_without_notices_it_is_asked_now_and_then(pair: Pair) -> None:
     assert (first.result(10), second.result(1)) == ("A:1", "A:1")
 
 
-def test_a_redis_that_dies_while_others_wait(own_redis: RedisServer) -> None:
-    pair = Pair(own_redis.url, 0.5)
+@pytest.fixture(params=["own_redis", "own_postgres"])
+def own(request: pytest.FixtureRequest) -> RedisServer | PostgresServer:
+    server: RedisServer | PostgresServer = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_a_server_that_is_gone_while_others_wait(
+    own: RedisServer | PostgresServer, how: str
+) -> None:
+    pair = Pair(own.url, 0.5)
     try:
         first, second = pair.both(1)
-        own_redis.kill()
+        getattr(own, how)()
         wait_until(lambda: pair.gate.calls == ["A", "B"], "the second loads for itself", MARGIN)
         pair.gate.opened.set()
         assert (first.result(10), second.result(10)) == ("A:1", "B:1")
     finally:
+        if how == "freeze":
+            own.thaw()
         pair.close()
 
 
-def test_a_frozen_redis_while_others_wait(own_redis: RedisServer) -> None:
-    pair = Pair(own_redis.url, 0.5)
-    try:
-        first, second = pair.both(1)
-        own_redis.freeze()
-        wait_until(lambda: pair.gate.calls == ["A", "B"], "the second loads for itself", MARGIN)
-        pair.gate.opened.set()
-        assert (first.result(10), second.result(10)) == ("A:1", "B:1")
-    finally:
-        own_redis.thaw()
-        pair.close()
-
-
-def test_a_cancelled_load_lets_the_others_go_on(pair: Pair, client: redis.Redis) -> None:
+@everywhere
+def test_a_cancelled_load_lets_the_others_go_on(pair: Pair, place: Place) -> None:
     async def main() -> Any:
         began = asyncio.Event()
 
@@ -302,6 +316,7 @@ def test_a_cancelled_load_lets_the_others_go_on(pair: Pair, client: redis.Redis)
     assert pair.stats(1)["leases"]["failed"] == 1
 
 
+@everywhere
 def test_a_cancelled_wait_leaves_nothing(pair: Pair) -> None:
     first = pair.pool.submit(pair.function(0), 1)
     wait_until(lambda: pair.gate.calls == ["A"], "the first loads")
@@ -322,6 +337,7 @@ def test_a_cancelled_wait_leaves_nothing(pair: Pair) -> None:
     assert first.result(10) == "A:1"
 
 
+@everywhere
 def test_tasks_of_several_loops_wait(pair: Pair) -> None:
     keys = range(4)
     function = pair.function(0)
@@ -344,7 +360,8 @@ def test_tasks_of_several_loops_wait(pair: Pair) -> None:
     assert len(pair.gate.calls) == 4
 
 
-def test_a_child_of_a_fork_leaves_leases_to_its_parent(pair: Pair, client: redis.Redis) -> None:
+@everywhere
+def test_a_child_of_a_fork_leaves_leases_to_its_parent(pair: Pair, place: Place) -> None:
     keeper: Any = pair.mills[0]._stages[0].keeper
     first = pair.pool.submit(pair.function(0), 1)
     wait_until(lambda: pair.gate.calls == ["A"], "the first loads")
@@ -354,14 +371,15 @@ def test_a_child_of_a_fork_leaves_leases_to_its_parent(pair: Pair, client: redis
         keeper.close()
         os._exit(0 if forgotten else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert len(list(client.scan_iter("~l:*"))) == 1
+    assert len(place.standing()) == 1
     pair.gate.opened.set()
     assert first.result(10) == "A:1"
     assert pair.function(1)(1) == "A:1"
 
 
-def test_those_who_wait_hold_no_connections(redis_url: str) -> None:
-    pair = Pair(redis_url, connections=2)
+@everywhere
+def test_those_who_wait_hold_no_connections(place: Place) -> None:
+    pair = Pair(place.where, connections=2)
     try:
         function, other = pair.function(0), pair.function(1)
         first = [pair.pool.submit(function, key) for key in range(6)]

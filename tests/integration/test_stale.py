@@ -18,10 +18,9 @@ from millpond import Engine, _engine
 from millpond.io.codecs import Codec
 from millpond.io.deadline import Deadline
 from millpond.tiers.base import Entry
-from millpond.tiers.postgres import PostgresTier
 from millpond.tiers.redis import RedisTier
 from millpond.tiers.sqlite import SQLiteTier
-from tests.integration.lease_process import patient
+from tests.integration.leases import patient
 from tests.integration.mills import Async, Sync, counted, settle
 from tests.waiting import wait_until
 
@@ -30,19 +29,15 @@ OFF = 5  # seconds that a server's clock may seem to be off where its answers ta
 RULES = {"ttl": LIFE, "stale_while_revalidate": 300, "stale_if_error": 600}
 
 
-def engine_of(tier: str, where: str) -> Engine:
-    """An Engine whose calls give up on nothing, on a machine that is busy with other tests."""
-    if tier == "redis":
-        return patient(where)
-    store = SQLiteTier(where, timeout=10) if tier == "sqlite" else PostgresTier(where, timeout=10)
-    return Engine(database=store, budget=20)
+def at(tier: str, request: pytest.FixtureRequest, folder: Any) -> str:
+    named = {"redis": "redis_url", "postgresql": "postgres_url"}
+    return str(request.getfixturevalue(named[tier]) if tier in named else folder / "data")
 
 
 @pytest.fixture
 def mills(tier: str, request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
-    named = {"redis": "redis_url", "postgresql": "postgres_url"}
-    where = request.getfixturevalue(named[tier]) if tier in named else str(tmp_path / "data")
-    with engine_of(tier, where) as one, engine_of(tier, where) as two:
+    where = at(tier, request, tmp_path)
+    with patient(where) as one, patient(where) as two:
         yield one, two
 
 
@@ -236,7 +231,7 @@ class Gate:
         self.body = waits
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture(params=["redis", "sqlite", "postgresql"])
 def leasing(request: pytest.FixtureRequest) -> str:
     """A tier that has leases."""
     return str(request.param)
@@ -244,10 +239,9 @@ def leasing(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def three(leasing: str, request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[list[Engine]]:
-    redis = leasing == "redis"
-    where = request.getfixturevalue("redis_url") if redis else str(tmp_path / "data")
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(engine_of(leasing, where)) for _ in range(3)]
+        where = at(leasing, request, tmp_path)
+        yield [stack.enter_context(patient(where)) for _ in range(3)]
 
 
 def stale(face: Any, three: list[Engine], gate: Gate, **options: Any) -> list[Any]:
@@ -360,7 +354,7 @@ def test_a_faster_tier_gets_the_ends_that_the_slower_has(
     redis = RedisTier(redis_url, timeout=10)
     file = SQLiteTier(folder, timeout=10)
     with (
-        engine_of("sqlite", folder) as one,
+        patient(folder) as one,
         Engine(redis=redis, database=file, budget=20) as two,
     ):
         hear(two)

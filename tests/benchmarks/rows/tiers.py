@@ -167,11 +167,11 @@ def _cluster_client(context: Context) -> Sampler:
     return TimedLoop(context, "f(x)", {"f": client.mget_nonatomic}, batches)
 
 
-def _miss(*, lock: bool) -> Make:
+def _miss(where: Callable[[Context], dict[str, Any]], *, lock: bool) -> Make:
     """A call that finds nothing, calls the function and stores what it gave."""
 
     def prepare(context: Context) -> Sampler:
-        mill = _engine(context, redis=redis.server().url, database=False)
+        mill = _engine(context, **where(context))
 
         @mill.with_cache(namespace="bench", max_entries=0, ttl="10s", lock=lock)
         def cached(_number: int) -> bytes:
@@ -182,6 +182,18 @@ def _miss(*, lock: bool) -> Make:
         return TimedLoop(context, "f(next(n))", names, INPUTS)
 
     return prepare
+
+
+def _misses(name: str, where: Callable[[Context], dict[str, Any]]) -> Row:
+    return Row(
+        name=f"tiers/{name}-miss",
+        title="a miss that calls the function and stores 1 KB, with the lease and without",
+        contenders=(
+            Contender("millpond", _miss(where, lock=True), "millpond"),
+            Contender("no lease", _miss(where, lock=False), "millpond"),
+        ),
+        baseline="no lease",
+    )
 
 
 def _nowhere() -> str:
@@ -266,15 +278,9 @@ def rows() -> list[Row]:
             ),
             baseline=CLIENT,
         ),
-        Row(
-            name="tiers/redis-miss",
-            title="a miss that calls the function and stores 1 KB, with the lease and without",
-            contenders=(
-                Contender("millpond", _miss(lock=True), "millpond"),
-                Contender("no lease", _miss(lock=False), "millpond"),
-            ),
-            baseline="no lease",
-        ),
+        _misses("redis", lambda _: {"redis": url(), "database": False}),
+        _misses("sqlite", lambda context: {"data_dir": _file(context) + "/data"}),
+        _misses("postgres", lambda _: {"database": postgres.server().url}),
         Row(
             name="tiers/sqlite-hit",
             title="a call that the SQLite file answers, 1 KB, beside diskcache's get",
