@@ -214,7 +214,9 @@ class Dialer:
         import ssl
 
         redis = require_redis()
-        if not isinstance(error, (OSError, redis.RedisError)) or isinstance(error, TierError):
+        # redis-py's parser raises a ValueError for some of what is no reply.
+        expected = isinstance(error, (OSError, redis.RedisError, ValueError))
+        if not expected or isinstance(error, TierError):
             return error
         where = self.settings.where if address is None else f"{address[0]}:{address[1]}"
         cause: BaseException | None = error
@@ -225,7 +227,7 @@ class Dialer:
             kind, why = "configuration", f"has a certificate that fails: {cause.verify_message}"
         elif isinstance(cause, ssl.SSLError):
             kind, why = "unavailable", f"does not speak our TLS ({cause.reason})"
-        elif isinstance(error, redis.InvalidResponse):
+        elif isinstance(error, (redis.InvalidResponse, ValueError)):
             kind, why = "damaged", "sends what is no reply of a Redis"
         elif isinstance(error, redis.ResponseError) or type(error) is not redis.ConnectionError:
             refusal = _refusal(redis, error)

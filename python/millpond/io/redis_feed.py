@@ -130,7 +130,7 @@ class Feed:
             began = time.monotonic()
             try:
                 self._listen()
-            except (TierError, Damaged, OSError) as error:
+            except Exception as error:  # noqa: BLE001 (a provider of credentials may raise anything)
                 self._say(error)
             finally:
                 self._shut()
@@ -195,12 +195,18 @@ class Feed:
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    def _say(self, error: BaseException) -> None:
+    def _say(self, error: Exception) -> None:
         """Once for each kind of trouble until it has worked again."""
         kind = error.kind if isinstance(error, TierError) else type(error).__name__
         if kind != self._said and not self._stop.is_set():
             self._said = kind
-            _log.warning("%s: invalidations are not heard: %s", self._server.tier, error)
+            foreign = not isinstance(error, (TierError, Damaged, OSError))
+            _log.warning(
+                "%s: invalidations are not heard: %s",
+                self._server.tier,
+                error,
+                exc_info=error if foreign else None,
+            )
 
 
 @final

@@ -96,7 +96,7 @@ class Watch:
                     self._ask()
                 else:
                     self._hear()
-            except MillpondError as error:
+            except Exception as error:  # noqa: BLE001 (it has to go on, whatever happens)
                 self._say(error)
             finally:
                 self._set_up(False)
@@ -171,9 +171,14 @@ class Watch:
             self._listener.up(yes)
             self._tier.ends_told(yes and not self._tier.pgbouncer)
 
-    def _say(self, error: MillpondError) -> None:
+    def _say(self, error: Exception) -> None:
         """Once for each kind of trouble until it has worked again."""
         kind = error.kind if isinstance(error, TierError) else type(error).__name__
         if kind != self._said and not self._stop.is_set():
             self._said = kind
-            _log.warning("%s: invalidations are not heard: %s", self._tier.name, error)
+            _log.warning(
+                "%s: invalidations are not heard: %s",
+                self._tier.name,
+                error,
+                exc_info=None if isinstance(error, MillpondError) else error,
+            )

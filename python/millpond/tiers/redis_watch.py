@@ -124,10 +124,15 @@ class Watch:
         while not self._stop.is_set():
             try:
                 self._listen(self._servers(Deadline.after(_ASKING)))
-            except TierError as error:
-                if error.kind != said and not self._stop.is_set():
-                    said = error.kind
-                    _log.warning("%s: invalidations are not heard: %s", error.tier, error)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is tried again)
+                kind = error.kind if isinstance(error, TierError) else type(error).__name__
+                if kind != said and not self._stop.is_set():
+                    said = kind
+                    foreign = None if isinstance(error, TierError) else error
+                    tier = getattr(error, "tier", None) or "redis"
+                    _log.warning(
+                        "%s: invalidations are not heard: %s", tier, error, exc_info=foreign
+                    )
                 self._stop.wait(jittered(pause))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -165,7 +170,7 @@ class Watch:
         """Listen to other servers where a Cluster has other primaries than it had."""
         try:
             servers = self._servers(Deadline.after(_ASKING))
-        except TierError:
+        except Exception:  # noqa: BLE001 (it is asked again in a second)
             return
         with self._lock:
             feeds = self._feeds
