@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import os
@@ -15,6 +16,7 @@ import millpond as mp
 from millpond import Engine
 from millpond.cache import registry
 from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.io import environment
 from millpond.testing import ManualClock
 
 
@@ -197,6 +199,20 @@ def test_what_is_stored_can_be_looked_at_and_erased(folder: str) -> None:
             mill.erase()
 
 
+def test_a_cache_by_name_is_made_once(folder: str) -> None:
+    with Engine(data_dir=folder, namespace="shop") as mill:
+        users = mill.cache("users", ttl="10m", max_entries=5)
+        assert mill.cache("users") is users
+        assert mill.cache("users", ttl="10m", max_entries=5) is users
+        with pytest.raises(ConfigurationError, match=r"ttl, lock.*made with others"):
+            mill.cache("users", ttl=60, max_entries=5, lock=False)
+        # Another version has other entries.
+        users.set(1, "old")
+        later = mill.cache("users", version=2)
+        assert later.get(1) is None
+        assert mill.cache("users", version="2") is later
+
+
 def clean(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
     for name in list(os.environ):
         if name.startswith(("MILLPOND_", "REDIS_", "UPSTASH_", "DATABASE_", "ENABLE_")):
@@ -215,6 +231,15 @@ def clean(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
         ({"REDIS_URL": "redis://h", "ENABLE_REDIS_CACHING": "false"}, "memory, sqlite"),
         ({"DATABASE_URL": "postgresql+asyncpg://h/db"}, "memory, postgresql"),
         ({"DATABASE_URL": "mysql://h/db"}, "memory, sqlite"),
+        ({"MILLPOND_DATABASE": "false"}, "memory"),
+        ({"MILLPOND_DATABASE": "Off", "DATABASE_URL": "postgresql://h/db"}, "memory"),
+        ({"MILLPOND_DATABASE": "true"}, "memory, sqlite"),
+        # Kubernetes, beside a service that is called "redis".
+        ({"REDIS_PORT": "tcp://10.0.0.11:6379"}, "memory, sqlite"),
+        ({"REDIS_PORT": "tcp://10.0.0.11:6379", "REDIS_HOST": "h"}, "memory, redis, sqlite"),
+        # Variables that a template leaves empty.
+        ({"REDIS_URL": "", "MILLPOND_REDIS": "", "MILLPOND_DATABASE": ""}, "memory, sqlite"),
+        ({"REDIS_URL": "", "REDIS_HOST": "h", "REDIS_PORT": ""}, "memory, redis, sqlite"),
         (
             {"MILLPOND_REDIS": "redis://own", "REDIS_URL": "mysql://not-read"},
             "memory, redis, sqlite",
@@ -238,10 +263,28 @@ def test_a_wrong_variable_is_named_and_a_password_is_not_shown(
     with pytest.raises(ConfigurationError, match="REDIS_PORT") as caught:
         Engine.from_env()
     assert "secret-port" not in str(caught.value)
+    clean(monkeypatch, MILLPOND_COMPRESS="hunter2")
+    with pytest.raises(ConfigurationError, match="MILLPOND_COMPRESS") as caught:
+        Engine.from_env()
+    assert "hunter2" not in str(caught.value)
     clean(monkeypatch, REDIS_PASSWORD="hunter2")
     with pytest.raises(ConfigurationError, match="REDIS_HOST") as caught:
         Engine.from_env()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [",", ", ", '","'])
+def test_keys_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, folder: str, mark: str
+) -> None:
+    keys = [base64.b64encode(bytes([number]) * 16).decode() for number in (1, 2)]
+    both = mark.join(keys)
+    clean(monkeypatch, MILLPOND_ENCRYPTION_KEYS=f'["{both}"]' if '"' in mark else both)
+    assert environment.read().options["encryption_keys"] == keys
+    with Engine(data_dir=folder, namespace="shop", encryption_keys=keys[1:]) as old:
+        assert old.with_cache(key=lambda: "k", namespace="shop")(lambda: 1)() == 1
+    with Engine.from_env(data_dir=folder, namespace="shop") as new:
+        assert new.with_cache(key=lambda: "k", namespace="shop")(lambda: 2)() == 1
 
 
 @pytest.mark.parametrize(

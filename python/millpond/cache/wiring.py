@@ -175,7 +175,8 @@ class Caches:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._lock = threading.Lock()
-        self._caches: dict[str, TieredCache] = {}
+        # By name and version, with the options that each was made with.
+        self._caches: dict[tuple[str, str], tuple[TieredCache, dict[str, Any]]] = {}
         forks.tell(self)
 
     def forked(self) -> None:
@@ -196,7 +197,8 @@ class Caches:
         """A cache by name, which every process that names it shares.
 
         Args:
-            name: what it is called in tiers. The same name gives the same cache.
+            name: what it is called in tiers. The same name and version give the same cache, and
+                where it is there the other options may be left out.
             ttl: how long a value lives; 5 minutes in memory, an hour in Redis and a day in a
                 database unless given.
             version: another version has other entries.
@@ -205,25 +207,37 @@ class Caches:
             tiers: names of the tiers to use; all unless given.
             codec: how values become bytes: "auto", "tagged" or "pickle".
             lock: whether processes that share a tier make one load between them.
+
+        Raises:
+            ConfigurationError: it is there, and was made with other options.
         """
         asked = options.name(name, "name")
         if asked is None:
             raise OptionTypeError("name=None: give a str")
+        chosen = None if tiers is None else tuple(tiers)
+        given = {"ttl": ttl, "max_entries": max_entries, "max_bytes": max_bytes, "tiers": chosen}
+        given |= {"codec": codec, "lock": bool(lock)}
         with self._lock:
-            if asked not in self._caches:
-                given = {"ttl": ttl, "ttl_given": ttl is not options.UNSET}
-                rules = _rules({**_NO_RULES, **given})
+            made, first = self._caches.get((asked, str(version)), (None, given))
+            if made is None:
+                rules = _rules({**_NO_RULES, "ttl": ttl, "ttl_given": ttl is not options.UNSET})
                 memory = Cache(max_entries=max_entries, max_bytes=max_bytes, ttl=rules.memory_ttl)
-                self._caches[asked] = self._wiring.cache(
+                made = self._wiring.cache(
                     asked,
                     memory,
                     rules,
                     version=version,
-                    tiers=tiers,
+                    tiers=chosen,
                     codec=codec,
                     lock=bool(lock),
                 )
-            return self._caches[asked]
+                self._caches[asked, str(version)] = made, given
+        others = [one for one in given if given[one] not in (first[one], _UNGIVEN[one])]
+        if others:
+            raise ConfigurationError(
+                f"cache {asked!r}: {', '.join(others)}: it is there, and was made with others"
+            )
+        return made
 
     def inspect(self, key: str) -> list[inspection.View]:
         """What memory and each tier has under a key, as `scan` gives it.
@@ -242,6 +256,15 @@ class Caches:
         return inspection.scan(prefix, self._wiring.stages)
 
 
+# The options of a cache where they are not given.
+_UNGIVEN: Final[dict[str, Any]] = {
+    "ttl": options.UNSET,
+    "max_entries": None,
+    "max_bytes": "64MiB",
+    "tiers": None,
+    "codec": "auto",
+    "lock": True,
+}
 _NO_RULES: dict[str, Any] = {"negative_ttl": None, "cache_none": True, "condition": None}
 
 

@@ -3,7 +3,8 @@
     MILLPOND_X  >  REDIS_URL  >  REDIS_HOST, REDIS_PORT, …  >  none
                    DATABASE_URL, if it is a PostgreSQL's
 
-pydantic-settings reads and checks the variables; what is chosen is said by `Found.origins`.
+pydantic-settings reads and checks the variables; what is chosen is said by `Found.origins`. A
+variable that is empty is as good as none.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ _OPTIONS: Final[dict[str, Any]] = {
     "coherence_grace": str,
     "max_value_bytes": str,
     "compress": bool,
-    "encryption_keys": list[str],
-    "signing_secret": str,
 }
+_SECRETS: Final = ("redis", "database", "encryption_keys", "signing_secret")
+_NO: Final = frozenset(("false", "0", "no", "off"))
+_YES: Final = frozenset(("true", "1", "yes", "on"))
+# What Kubernetes gives to every container beside a service that is called "redis".
+_SERVICE: Final = ("tcp://", "udp://", "sctp://")
 
 
 class Found(NamedTuple):
@@ -59,10 +63,11 @@ def read() -> Found:
 
     for option in _OPTIONS:
         take(option, getattr(own, option), f"MILLPOND_{option.upper()}")
-    for option in ("redis", "database"):
+    for option in _SECRETS:
         secret = getattr(own, option)
         if secret is not None:
-            take(option, secret.get_secret_value(), f"MILLPOND_{option.upper()}")
+            text = _MEANINGS.get(option, str)(secret.get_secret_value())
+            take(option, text, f"MILLPOND_{option.upper()}")
     if known.enable_redis_caching is False:
         options.pop("redis", None)
         origins["redis"] = "ENABLE_REDIS_CACHING=false"
@@ -78,7 +83,22 @@ def read() -> Found:
     return Found(options, origins)
 
 
+def _database(text: str) -> str | bool:
+    lower = text.strip().lower()
+    return False if lower in _NO else True if lower in _YES else text
+
+
+def _keys(text: str) -> list[str]:
+    """Keys with commas between them: base64 has none."""
+    return [key.strip() for key in text.strip("[] ").replace('"', "").split(",")]
+
+
+_MEANINGS: Final[dict[str, Any]] = {"database": _database, "encryption_keys": _keys}
+
+
 def _take_redis(known: Any, take: Any) -> None:
+    if known.redis_port is not None and known.redis_port.startswith(_SERVICE):
+        known.redis_port = None
     if known.redis_url is not None:
         take("redis", known.redis_url.get_secret_value(), "REDIS_URL")
     elif known.redis_host is not None or known.redis_cluster_nodes is not None:
@@ -94,10 +114,12 @@ def _take_redis(known: Any, take: Any) -> None:
 def _redis_settings(known: Any) -> RedisSettings:
     from millpond.io.redis_url import RedisSettings
 
-    password = known.redis_password
+    password, port = known.redis_password, known.redis_port or "6379"
+    if not (port.isascii() and port.isdigit()):
+        raise ConfigurationError("REDIS_PORT: give a whole number")
     given: dict[str, Any] = {
         "host": known.redis_host or "localhost",
-        "port": known.redis_port or 6379,
+        "port": int(port),
         "db": known.redis_db or 0,
         "username": known.redis_username,
         "password": None if password is None else password.get_secret_value(),
@@ -119,15 +141,19 @@ def _address(node: str) -> tuple[str, int]:
 
 
 def _read_all() -> tuple[Any, Any]:
+    own, known = _models()
+    return _checked(own, "MILLPOND_"), _checked(known, "")
+
+
+def _checked(model: Any, prefix: str) -> Any:
     import pydantic
 
-    own, known = _models()
     try:
-        return own(), known()
+        return model()
     except pydantic.ValidationError as error:
         # The input is left out: it may be a password.
         wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+            f"{prefix}{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}"
             for one in error.errors(include_input=False, include_url=False, include_context=False)
         )
         raise ConfigurationError(f"environment: {wrong}") from None
@@ -142,17 +168,16 @@ def _models() -> tuple[Any, Any]:
         raise missing_extra("Engine.from_env", "pydantic-settings", "settings") from error
 
     class Own(BaseSettings):
-        model_config = SettingsConfigDict(env_prefix="MILLPOND_", extra="ignore")
-
-        redis: SecretStr | None = None
-        database: SecretStr | None = None
+        model_config = SettingsConfigDict(
+            env_prefix="MILLPOND_", extra="ignore", env_ignore_empty=True
+        )
 
     class Known(BaseSettings):
-        model_config = SettingsConfigDict(extra="ignore")
+        model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
         redis_url: SecretStr | None = None
         redis_host: str | None = None
-        redis_port: int | None = None
+        redis_port: str | None = None
         redis_db: int | None = None
         redis_username: str | None = None
         redis_password: SecretStr | None = None
@@ -162,5 +187,6 @@ def _models() -> tuple[Any, Any]:
         database_url: SecretStr | None = None
         enable_redis_caching: bool | None = None
 
-    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in _OPTIONS.items()}
+    kinds = {**_OPTIONS, **dict.fromkeys(_SECRETS, SecretStr)}
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in kinds.items()}
     return create_model("OwnSettings", __base__=Own, **fields), Known

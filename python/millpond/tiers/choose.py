@@ -57,7 +57,7 @@ def _database(database: Any, data_dir: Any, namespace: str) -> list[Tier]:
         return [PostgresTier(url, namespace=namespace, max_ttl=_MOST_TTL, pgbouncer=pooled)]
     raise ConfigurationError(
         f"database=<{scheme or 'no scheme'}://…>: allowed are postgresql://…, a Tier of your own, "
-        "or False for none"
+        "or False for none; a SQLite file is in data_dir= where nothing is given"
     )
 
 
