@@ -22,7 +22,7 @@ _log = logging.getLogger("millpond.tiers")
 _STAMPS: Final = 1 << 64
 _NOW: Final = 1 << 63  # microseconds; far off
 _EACH: Final = frozenset(("store", "delete", "renew", "release"))
-_STATES: Final = frozenset(("held", "taken", "landed"))
+_STATES: Final = frozenset(("held", "taken", "landed", "absent"))
 
 
 def is_ours(tier: Tier) -> bool:

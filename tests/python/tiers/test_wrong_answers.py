@@ -10,6 +10,7 @@ import pytest
 
 from millpond import Engine
 from millpond.cache.wiring import stage_of
+from millpond.io.deadline import Deadline
 from millpond.tiers.base import Fetched, Lease
 from tests.python.tiers.memory_tier import MemoryTier, mutant
 
@@ -141,3 +142,14 @@ def test_one_that_cannot_tell_is_not_heard(way: str, caplog: pytest.LogCaptureFi
     with Engine(database=mutant("Mutant", **methods)(), namespace="wrong") as mill:
         assert mill.cache("numbers").get_or_load(1, lambda key: key) == 1
     assert "invalidations are not heard" in caplog.text
+
+
+def test_one_that_can_keep_no_leases_at_present_is_not_wrong() -> None:
+    absent = mutant("Mutant", acquire=lambda *_: Lease("absent"))()
+    absent.name = "mutant"
+    with Engine(database=absent, namespace="wrong") as mill:
+        assert mill.cache("numbers").get_or_load(1, lambda key: key) == 1
+        stats = mill.stats()["mutant"]
+    assert stats["errors"] == {}
+    assert set(stats["leases"].values()) == {0}
+    assert absent.inspect(next(iter(absent.entries)), Deadline.after(1)) is not None
