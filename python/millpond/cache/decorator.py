@@ -91,8 +91,8 @@ def with_cache(
             call anew: of a plain function the first who comes, of an async one a task.
         stale_if_error: how long past its life a result is served if the call raises.
         executor: makes those calls of a plain function, so that no caller has to.
-        tiers: names of the tiers to use, such as ("memory", "redis"); all of the Engine's unless
-            given.
+        tiers: names of the tiers to use, such as ("memory", "redis"); in the order in which they
+            are asked; all of the Engine's unless given.
         lock: whether processes that share a tier make one load between them.
         codec: how results become bytes for tiers: "auto", "tagged", "msgpack" or "pickle".
 

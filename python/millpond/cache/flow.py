@@ -214,7 +214,7 @@ class Flow:
                 first = None
                 if found:
                     if looks and store:
-                        yield from self._fill_up(looks, found, budget)
+                        yield from self._fill_up(looks, found, budget, stage)
                     return found[key]
             if look is not None:
                 looks.append(look)
@@ -228,7 +228,7 @@ class Flow:
                     yield from instead(self, Raised(error), key, names, looks, budget, store, anew)
                 )
             if found:
-                yield from self._fill_up(looks[:at], found, budget)
+                yield from self._fill_up(looks[:at], found, budget, looks[at].stage)
                 return found[key]
         held.began()
         try:
@@ -347,7 +347,7 @@ class Flow:
         absent = dict(calls)
         for stage in self.stages:
             found, look = yield from self.looks.look(stage, list(absent), names, budget)
-            yield from self._fill_up(looks, found, budget)
+            yield from self._fill_up(looks, found, budget, stage)
             for key, one in found.items():
                 brought[absent.pop(key)] = one
             if look is not None:
@@ -373,14 +373,16 @@ class Flow:
     # ---- Up
 
     def _fill_up(
-        self, looks: list[Look], found: dict[str, _engine.Loaded], budget: Budget
+        self, looks: list[Look], found: dict[str, _engine.Loaded], budget: Budget, source: Stage
     ) -> Steps:
         """Brings what a slower stage had to the faster ones, where they can vouch for it.
 
         A value with generations that its call does not know is left to the slower stage: the
         faster ones were not asked for the stamps of these. So is one that is past its life, which
-        is about to be loaded anew.
+        is about to be loaded anew. A function may ask in another order than the Engine has its
+        stages: one that is told of invalidations before the `source` is not filled from it.
         """
+        looks = [look for look in looks if source not in look.stage.faster]
         if looks:
             items = [
                 Item(key, one.value, one.fresh, one.cost, one.stale)

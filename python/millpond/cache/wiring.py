@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
@@ -20,7 +21,7 @@ from millpond.io.codecs import Codec
 from millpond.tiers.base import Leases, Replicated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from millpond.cache._types import Duration
     from millpond.cache.coherence import Holdings
@@ -156,7 +157,8 @@ class Wiring:
         secret = self._signing_secret if codec == "pickle" else None
         return Codec(annotation, codec=codec, secret=secret, **self._codec_options)
 
-    def _chosen(self, wanted: Sequence[str] | None) -> tuple[Stage, ...]:
+    def _chosen(self, wanted: Collection[str] | None) -> tuple[Stage, ...]:
+        """Those of the names, in their order; in the Engine's where they have none."""
         if wanted is None:
             return self.stages
         by_name = {stage.tier.name: stage for stage in self.stages}
@@ -165,6 +167,10 @@ class Wiring:
             raise ConfigurationError(
                 f"tiers={tuple(wanted)!r}: this Engine has {', '.join(['memory', *by_name])}"
             )
+        if len({*wanted}) != len(wanted):
+            raise ConfigurationError(f"tiers={tuple(wanted)!r}: one is there twice")
+        if isinstance(wanted, Set):
+            return tuple(stage for stage in self.stages if stage.tier.name in wanted)
         return tuple(by_name[name] for name in wanted if name != "memory")
 
 
