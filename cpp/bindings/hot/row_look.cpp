@@ -17,7 +17,7 @@ constexpr Nanos kStampLife = std::chrono::seconds{10};
 struct LookObject {
     PyObject_HEAD PyObject* database;  // .opened, .local.reader
     PyObject* query;                   // (data, guard, expires, used) of a key
-    PyObject* usual;                   // (data, guard) of (key, now, used since): mostly enough
+    PyObject* usual;                   // (data, guard) of (key, now): mostly enough
     PyObject* brief;                   // (data,) of the same
     PyObject* note;                    // note(key, now): an entry was used after a while
     PyObject* check;                   // check(now): now and then
@@ -35,6 +35,9 @@ struct LookObject {
     std::uint64_t number;
     Instant until;
     PyObject* stamps;
+    // What the last thread that looked has for a connection, which spares looking that up; null: none.
+    std::uint64_t thread;
+    PyObject* parts;
 };
 
 PyTypeObject* g_type = nullptr;
@@ -103,32 +106,56 @@ bool find_stamps(const LookObject* self, PyObject* stamps, PyObject* names, RowF
     return true;
 }
 
-// A thread's connection: (reader, its lock, execute, fetchone).
+// A thread's connection: (reader, its lock, execute, the cursor).
 struct Parts {
     Ref whole;
     PyObject* lock;
     PyObject* execute;
-    PyObject* fetchone;
+    PyObject* cursor;
 };
 
-// This thread's connection, where it is one to what is open; else false. May set an exception.
-bool parts_of(const LookObject* self, Parts& parts, Ref& opened, MappedStamp*& stamp) {
-    const Ref local(PyObject_GetAttr(self->database, g_texts.local));
-    parts.whole = Ref(local ? PyObject_GetAttr(local.get(), g_texts.parts) : nullptr);
-    opened = Ref(parts.whole ? PyObject_GetAttr(self->database, g_texts.opened) : nullptr);
-    PyObject* const whole = parts.whole.get();
-    if (!opened || PyTuple_Check(whole) == 0 || PyTuple_GET_SIZE(whole) != 4 ||
-        !is_read_lock(PyTuple_GET_ITEM(whole, 1))) {
-        return false;
-    }
+// Whether a connection is one to what is open.
+bool is_current(PyObject* whole, PyObject* opened, MappedStamp*& stamp) {
     const Ref its(PyObject_GetAttr(PyTuple_GET_ITEM(whole, 0), g_texts.opened));
-    if (its.get() != opened.get() || (stamp = stamp_of(opened.get())) == nullptr) {
+    return its.get() == opened && (stamp = stamp_of(opened)) != nullptr &&
+           PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(opened, 2)) == stamp->epoch();
+}
+
+// What this thread has for a connection. Null, maybe with an exception set, where it has none.
+Ref local_parts(const LookObject* self) {
+    const Ref local(PyObject_GetAttr(self->database, g_texts.local));
+    Ref whole(local ? PyObject_GetAttr(local.get(), g_texts.parts) : nullptr);
+    const bool good = whole && PyTuple_Check(whole.get()) != 0 &&
+                      PyTuple_GET_SIZE(whole.get()) == 4 &&
+                      is_read_lock(PyTuple_GET_ITEM(whole.get(), 1)) &&
+                      Py_TYPE(PyTuple_GET_ITEM(whole.get(), 3))->tp_iternext != nullptr;
+    return good ? std::move(whole) : Ref();
+}
+
+// This thread's connection, where it is one to what is open; else false. May set an exception.
+bool parts_of(LookObject* self, Parts& parts, Ref& opened, MappedStamp*& stamp) {
+    opened = Ref(PyObject_GetAttr(self->database, g_texts.opened));
+    if (!opened) {
         return false;
     }
-    parts.lock = PyTuple_GET_ITEM(whole, 1);
-    parts.execute = PyTuple_GET_ITEM(whole, 2);
-    parts.fetchone = PyTuple_GET_ITEM(whole, 3);
-    return PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(opened.get(), 2)) == stamp->epoch();
+    const std::uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
+    if (self->thread == thread) {
+        parts.whole = Ref::share(self->parts);
+    }
+    // Once closed, a connection is one to nothing.
+    if (!parts.whole || !is_current(parts.whole.get(), opened.get(), stamp)) {
+        PyErr_Clear();
+        parts.whole = local_parts(self);
+        if (!parts.whole || !is_current(parts.whole.get(), opened.get(), stamp)) {
+            return false;
+        }
+        self->thread = thread;
+        Py_XSETREF(self->parts, Py_NewRef(parts.whole.get()));
+    }
+    parts.lock = PyTuple_GET_ITEM(parts.whole.get(), 1);
+    parts.execute = PyTuple_GET_ITEM(parts.whole.get(), 2);
+    parts.cursor = PyTuple_GET_ITEM(parts.whole.get(), 3);
+    return true;
 }
 
 // The row of a query, None if there is none; null with an exception set. The lock is held meanwhile,
@@ -136,9 +163,12 @@ bool parts_of(const LookObject* self, Parts& parts, Ref& opened, MappedStamp*& s
 Ref row_of(const Parts& parts, PyObject* query, PyObject* values) {
     PyObject* const arguments[] = {query, values};
     take_read_lock(parts.lock);
-    const Ref cursor(PyObject_Vectorcall(parts.execute, arguments, 2, nullptr));
-    Ref row(cursor ? PyObject_CallNoArgs(parts.fetchone) : nullptr);
+    const Ref done(PyObject_Vectorcall(parts.execute, arguments, 2, nullptr));
+    Ref row(done ? Py_TYPE(parts.cursor)->tp_iternext(parts.cursor) : nullptr);
     give_read_lock(parts.lock);
+    if (!row && PyErr_Occurred() == nullptr) {
+        row = Ref::share(Py_None);
+    }
     return row;
 }
 
@@ -196,8 +226,7 @@ RowOutcome take_row(LookObject* self, PyObject* key, PyObject* row, RowFound& fo
 // the name of each, for every row.
 RowOutcome usual_row(LookObject* self, const Parts& parts, PyObject* key, RowFound& found) {
     const Ref now(PyLong_FromLongLong(found.now));
-    const Ref since(PyLong_FromLongLong(found.now - self->use_grain));
-    const Ref values(now && since ? PyTuple_Pack(3, key, now.get(), since.get()) : nullptr);
+    const Ref values(now ? PyTuple_Pack(2, key, now.get()) : nullptr);
     PyObject* const query = found.guarded ? self->usual : self->brief;
     const Ref row(values ? row_of(parts, query, values.get()) : Ref());
     if (!row) {
@@ -334,6 +363,7 @@ int look_traverse(PyObject* object, visitproc visit, void* arg) {
     Py_VISIT(self->check);
     Py_VISIT(self->clock);
     Py_VISIT(self->opened);
+    Py_VISIT(self->parts);
     return 0;
 }
 
@@ -348,6 +378,8 @@ int look_clear(PyObject* object) {
     Py_CLEAR(self->clock);
     Py_CLEAR(self->opened);
     Py_CLEAR(self->stamps);
+    self->thread = 0;
+    Py_CLEAR(self->parts);
     return 0;
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.io.sqlite.errors import damaged
+from millpond.io.sqlite.upkeep import USE_GRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,10 +14,12 @@ _T = TypeVar("_T")
 
 # The cast costs nothing for bytes, and makes them of what damage has made a text.
 RECORD = "SELECT CAST(data AS BLOB), guard, expires, used FROM records WHERE key = ?"
-# The same of an entry that lives and whose use has been noted.
-USUAL = "SELECT CAST(data AS BLOB), guard FROM records WHERE key = ? AND expires > ? AND used >= ?"
+# The same of an entry that lives and whose use has been noted, by key and time. Each value that is
+# bound, and each letter of a column's name, is paid for at every look-up.
+_USED = f"FROM records WHERE key = ?1 AND expires > ?2 AND used >= ?2 - {USE_GRAIN}"
+USUAL = f"SELECT CAST(data AS BLOB) d, guard g {_USED}"
 # That without its guard, which only who did not find it needs.
-BRIEF = "SELECT CAST(data AS BLOB) FROM records WHERE key = ? AND expires > ? AND used >= ?"
+BRIEF = f"SELECT CAST(data AS BLOB) d {_USED}"
 STAMP = "SELECT stamp, used FROM generations WHERE name = ?"
 HELD = "SELECT CAST(data AS BLOB), expires FROM records WHERE key = ? AND size > 0 AND expires > ?"
 SCAN = (

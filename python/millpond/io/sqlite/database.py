@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from millpond import _engine
@@ -50,10 +50,10 @@ class Reader:
     __slots__ = (
         "__weakref__",
         "connection",
+        "cursor",
         "epoch",
         "epoch_now",
         "execute",
-        "fetchone",
         "lock",
         "opened",
         "pid",
@@ -64,10 +64,9 @@ class Reader:
         self.epoch = opened.epoch
         self.epoch_now = opened.stamp.epoch
         self.connection = connection
-        cursor = connection.cursor()
-        self.execute: Callable[..., sqlite3.Cursor] = cursor.execute
+        self.cursor = connection.cursor()
+        self.execute: Callable[..., sqlite3.Cursor] = self.cursor.execute
         self.lock = _engine.ReadLock()
-        self.fetchone: Callable[[], Any] = cursor.fetchone
         self.pid = os.getpid()
 
     def close(self, patience: float) -> bool:
@@ -82,7 +81,7 @@ class Reader:
         return True
 
     def __del__(self) -> None:
-        # A thread that ends lets go of its reader.
+        # A thread that ends lets go of its reader; the engine's look-up keeps that of the last one.
         if self.pid == os.getpid():
             self.connection.close()
         else:
@@ -246,7 +245,7 @@ class Database:
             self._readers.add(reader)
         self.local.reader = reader
         # What the engine's look-ups need of it.
-        self.local.parts = (reader, reader.lock, reader.execute, reader.fetchone)
+        self.local.parts = (reader, reader.lock, reader.execute, reader.cursor)
         return reader
 
     def _drop(self) -> None:
