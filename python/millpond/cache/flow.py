@@ -147,7 +147,10 @@ class Flow:
         if self.listening is not None and not self.listening.on:
             drive(self.listen())
         cap = self.cap()
-        found = drive(self._one(call, mode, args, kwargs))
+        if self._is_refused(call):
+            found = self._unkept(self.function(*args, **kwargs), mode, args)
+        else:
+            found = drive(self._one(call, mode, args, kwargs))
         if cap is not None and type(found) is _engine.Loaded:
             found.shorten(cap)
         return found
@@ -157,7 +160,10 @@ class Flow:
         if self.listening is not None and not self.listening.on:
             await adrive(self.listen())
         cap = self.cap()
-        found = await adrive(self._one(call, mode, args, kwargs))
+        if self._is_refused(call):
+            found = self._unkept(await self.function(*args, **kwargs), mode, args)
+        else:
+            found = await adrive(self._one(call, mode, args, kwargs))
         if cap is not None and type(found) is _engine.Loaded:
             found.shorten(cap)
         return found
@@ -236,17 +242,29 @@ class Flow:
             held.ended(type(value) is Raised)
             if type(value) is Raised:
                 return (yield from instead(self, value, key, names, looks, budget, store, anew))
-            if type(value) is _engine.Loaded:
-                return value
-            if value is _engine.LEFT_OUT:
-                return _engine.Loaded(value, 0, False, FROM_NOBODY, 0.0)
-            rules = self.rules.for_call(args[2], args[4]) if self.mapping else self.rules
-            if looks:
-                return (yield from self.keep(key, value, rules, mode, looks, budget, held))
-            store = store and rules.keeps(value)
-            return self.loaded(value, rules.life(value), rules.dollars(value), rules, store)
+            if not looks or type(value) is _engine.Loaded or value is _engine.LEFT_OUT:
+                return self._unkept(value, mode, args)
+            rules = self._rules_of(args)
+            return (yield from self.keep(key, value, rules, mode, looks, budget, held))
         finally:
             held.end()
+
+    def _is_refused(self, call: Call) -> bool:
+        """Whether the engine has asked the only tier there is, and that does not answer."""
+        return len(call) == 3 and len(self.stages) == 1 and call[2][0] is None
+
+    def _unkept(self, value: Any, mode: int, args: Any) -> _engine.Loaded:
+        """What the function returned, where no tier is to keep it."""
+        if type(value) is _engine.Loaded:
+            return value
+        if value is _engine.LEFT_OUT:
+            return _engine.Loaded(value, 0, False, FROM_NOBODY, 0.0)
+        rules = self._rules_of(args)
+        store = not mode & NO_STORE and rules.keeps(value)
+        return self.loaded(value, rules.life(value), rules.dollars(value), rules, store)
+
+    def _rules_of(self, args: Any) -> Rules:
+        return self.rules.for_call(args[2], args[4]) if self.mapping else self.rules
 
     def _turn(
         self, key: str, names: list[str], looks: list[Look], budget: Budget, mode: int
