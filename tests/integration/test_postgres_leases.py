@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -261,3 +262,23 @@ def test_ends_of_leases_are_purged_after_a_while(
     assert tier.purge(soon()).alone
     left = "SELECT key FROM millpond.leases"
     assert rows(postgres_server, postgres_database, left) == [("b",)]
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_server_that_only_reads_has_no_leases(
+    tier: PostgresTier, postgres_server: PostgresServer, postgres_database: str, way: str
+) -> None:
+    """And refuses nobody for that: a breaker would take its reads away."""
+    tier.open(soon())
+    postgres_server.execute(
+        f"ALTER DATABASE {postgres_database} SET default_transaction_read_only = on"
+    )
+    tier.close()
+    if way == "sync":
+        found = tier.acquire(KEY, 1, 60.0, b"", soon())
+    else:
+        found = asyncio.run(tier.aacquire(KEY, 1, 60.0, b"", soon()))
+    assert found == Lease("absent")
+    postgres_server.execute(f"ALTER DATABASE {postgres_database} RESET ALL")
+    tier.close()
+    assert tier.acquire(KEY, 1, 60.0, b"", soon()).state == "held"

@@ -9,9 +9,11 @@ loads go on without.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from millpond.io.postgres import schema as tables
+from millpond.io.postgres.errors import ReadOnlyError
 from millpond.tiers.base import Lease
 from millpond.tiers.kept_leases import Ended, KeptEnds
 from millpond.tiers.postgres_calls import HELD, LANDED, TAKEN
@@ -55,9 +57,11 @@ class LeaseCalls:
         if not self._calls.leased:
             return _ABSENT
         asking = self._asking(key, fence, seconds, seen)
-        while True:
-            if (found := self._carrier.do(next(asking), deadline)) is not None:
-                return self._ends.judged(key, _read(found))
+        with suppress(ReadOnlyError):  # What is loaded cannot be stored there, either.
+            while True:
+                if (found := self._carrier.do(next(asking), deadline)) is not None:
+                    return self._ends.judged(key, _read(found))
+        return _ABSENT
 
     async def aacquire(
         self, key: str, fence: int, seconds: float, seen: bytes, deadline: Deadline
@@ -67,9 +71,11 @@ class LeaseCalls:
         if not self._calls.leased:
             return _ABSENT
         asking = self._asking(key, fence, seconds, seen)
-        while True:
-            if (found := await self._carrier.ado(next(asking), deadline)) is not None:
-                return self._ends.judged(key, _read(found))
+        with suppress(ReadOnlyError):
+            while True:
+                if (found := await self._carrier.ado(next(asking), deadline)) is not None:
+                    return self._ends.judged(key, _read(found))
+        return _ABSENT
 
     def renew(
         self, leases: Sequence[tuple[str, int]], seconds: float, deadline: Deadline

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
 TIER: Final = "postgresql"
+READ_ONLY: Final = "25006"
 
 # By SQLSTATE, else by its class, the first two characters. (Appendix A of PostgreSQL's manual.)
 _KINDS: Final = {
     "57P03": "not_ready",  # starting up, shutting down, in recovery
-    "25006": "not_ready",  # a standby, or a server in read-only mode
+    READ_ONLY: "not_ready",
     "53100": "full",
     "53200": "full",
     "57014": "timeout",  # statement_timeout
@@ -55,10 +56,13 @@ _WORDS: Final = (
 STALE_PLAN: Final = frozenset({"0A000", "26000", "42P05"})
 NO_TABLES: Final = frozenset({"3F000", "42P01", "42703"})
 DENIED: Final = "42501"  # permission denied
-READ_ONLY: Final = "25006"
 OUT_OF_RANGE: Final = "22003"
 # What libpq says itself has none.
 NO_STATE: Final = "none"
+
+
+class ReadOnlyError(TierError):
+    """A standby, or a server in read-only mode, was to change something."""
 
 
 class Refusal(NamedTuple):
@@ -85,7 +89,8 @@ def refused(why: Refusal) -> MillpondError:
     message = f"PostgreSQL says {why.state}: {why.text}"
     if kind == "timeout":
         return TierTimeoutError(message, tier=TIER)
-    return TierError(message, tier=TIER, kind=kind)
+    made = ReadOnlyError if why.state == READ_ONLY else TierError
+    return made(message, tier=TIER, kind=kind)
 
 
 def lost(pgconn: PGconn, doing: str) -> TierError:
