@@ -68,7 +68,7 @@ class PostgresServer(Server):
         self.data = self.folder / "data"
         self.host = "127.0.0.1"
         self._fixed_port = port is not None
-        self._retries = 5
+        self._retries = 50
         self.port = port or free_port()
         self._numbers = itertools.count(1)
         self.options: dict[str, str | int] = {
@@ -125,9 +125,15 @@ class PostgresServer(Server):
         return [self._binary, "-D", str(self.data), *itertools.chain.from_iterable(pairs)]
 
     def before_retry(self) -> bool:
-        if self._fixed_port or self._retries == 0 or "in use" not in self.log():
+        log = self.log()
+        # The processes of one that was killed take a moment to notice it.
+        orphans = "pre-existing shared memory block" in "".join(log.splitlines()[-3:])
+        taken = "in use" in log and not self._fixed_port
+        if self._retries == 0 or not (orphans or taken):
             return False
         self._retries -= 1
+        if orphans:
+            return True
         self.port = free_port()
         return True
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -123,6 +125,23 @@ def test_postgres_keeps_its_data_when_killed(own_postgres: PostgresServer) -> No
     own_postgres.restart()
     with own_postgres.connect() as connection:
         assert connection.execute("SELECT one FROM t").fetchone() == (1,)
+
+
+def test_postgres_waits_for_what_the_killed_one_left(own_postgres: PostgresServer) -> None:
+    """Its processes have its memory until the system has done away with them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    lines = (own_postgres.data / "postmaster.pid").read_text().splitlines()
+    memory = libc.shmat(int(lines[6].split()[1]), None, 0o10000)  # SHM_RDONLY
+    with ThreadPoolExecutor(1) as pool:
+        own_postgres.kill()
+        started = pool.submit(own_postgres.start)
+        try:
+            wait_until(lambda: "pre-existing" in own_postgres.log(), "it finds the memory in use")
+        finally:
+            libc.shmdt(ctypes.c_void_p(memory))
+        started.result()
+    own_postgres.connect().close()
 
 
 def test_postgres_freezes_with_its_backends(own_postgres: PostgresServer) -> None:
