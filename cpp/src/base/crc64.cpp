@@ -96,7 +96,9 @@ MILLPOND_CLMUL_TARGET std::uint64_t by_folding(std::uint64_t state,
     lanes[0] = _mm_xor_si128(lanes[0], _mm_set_epi64x(0, static_cast<long long>(state)));
     const __m128i by_64 = mover<512>();
     for (at += 64; left >= 64; at += 64, left -= 64) {
-        for (int i = 0; i < 4; ++i) lanes[i] = moved(lanes[i], by_64, block_at(at + 16 * i));
+        for (std::size_t i = 0; i < 4; ++i) {
+            lanes[i] = moved(lanes[i], by_64, block_at(at + 16 * i));
+        }
     }
     const __m128i by_16 = mover<128>();
     __m128i sum = lanes[0];

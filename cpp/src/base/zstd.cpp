@@ -90,8 +90,13 @@ std::size_t offset_of(std::size_t value, bool no_literals, std::array<std::size_
     return first = offset;
 }
 
-enum BlockType : unsigned { kRaw = 0, kRun = 1, kCompressed = 2 };
-enum LiteralsType : unsigned { kRawLiterals = 0, kRunLiterals = 1, kTreeless = 3 };
+// The types of a block, and those of its literals.
+constexpr unsigned kRaw = 0;
+constexpr unsigned kRun = 1;
+constexpr unsigned kCompressed = 2;
+constexpr unsigned kRawLiterals = 0;
+constexpr unsigned kRunLiterals = 1;
+constexpr unsigned kTreeless = 3;
 
 Bytes bytes_of(std::span<const std::byte> frame) {
     return {reinterpret_cast<const std::uint8_t*>(frame.data()), frame.size()};

@@ -14,8 +14,8 @@ constexpr std::uint32_t kLiteralBases[] = {
 constexpr std::uint8_t kLiteralExtras[] = {0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0,
                                            0, 0, 0, 0, 1, 1,  1,  1,  2,  2,  3,  3,
                                            4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-constexpr std::int8_t kLiteralUsual[] = {4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
-                                         2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1};
+constexpr std::int16_t kLiteralUsual[] = {4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
+                                          2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1};
 
 constexpr std::uint32_t kMatchBases[] = {
     3,  4,  5,  6,  7,  8,  9,  10,  11,  12,  13,   14,   15,   16,   17,    18,    19,   20,
@@ -24,9 +24,9 @@ constexpr std::uint32_t kMatchBases[] = {
 constexpr std::uint8_t kMatchExtras[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0, 0,
                                          0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  1,  1,  1, 1,
                                          2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-constexpr std::int8_t kMatchUsual[] = {1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1,  1,  1,  1,  1,  1,  1, 1,
-                                       1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,  1,  1,  1, 1,
-                                       1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1};
+constexpr std::int16_t kMatchUsual[] = {1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1,  1,  1,  1,  1,  1,  1, 1,
+                                        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,  1,  1,  1, 1,
+                                        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1};
 
 // An offset's code is the number of its bits but the highest.
 constexpr auto kOffsetBases = [] {
@@ -43,8 +43,8 @@ constexpr auto kOffsetExtras = [] {
     }
     return extras;
 }();
-constexpr std::int8_t kOffsetUsual[] = {1, 1, 1, 1, 1, 1, 2, 2, 2, 1,  1,  1,  1,  1, 1,
-                                        1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1};
+constexpr std::int16_t kOffsetUsual[] = {1, 1, 1, 1, 1, 1, 2, 2, 2, 1,  1,  1,  1,  1, 1,
+                                         1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1};
 
 static_assert(std::size(kLiteralBases) == 36 && std::size(kLiteralExtras) == 36);
 static_assert(std::size(kLiteralUsual) == 36 && std::size(kMatchUsual) == 53);
@@ -70,7 +70,7 @@ const FseStep* usual_steps() noexcept {
         std::array<FseStep, 64> made{};
         Likelihoods likely;
         likely.log = kind.usual_log;
-        for (const std::int8_t one : likelihoods) {
+        for (const std::int16_t one : likelihoods) {
             likely.of[likely.count++] = one;
         }
         const auto used = std::span(made).first(std::size_t{1} << likely.log);
@@ -80,7 +80,10 @@ const FseStep* usual_steps() noexcept {
     return steps.data();
 }
 
-enum Mode : unsigned { kPredefined = 0, kOneSymbol = 1, kDescribed = 2, kAsBefore = 3 };
+// Where the table of a kind comes from; 2: it is described.
+constexpr unsigned kPredefined = 0;
+constexpr unsigned kOneSymbol = 1;
+constexpr unsigned kAsBefore = 3;
 
 }  // namespace
 
@@ -101,16 +104,16 @@ bool read_likelihoods(std::span<const std::uint8_t>& bytes, std::size_t most_sym
     unsigned left = 1U << likely.log;
     while (left > 0 && likely.count < most_symbols) {
         // A number up to left + 1; where one bit less can tell it, it has one bit less.
-        const auto width = static_cast<unsigned>(std::bit_width(left + 1));
-        const unsigned low = (1U << (width - 1)) - 1;
-        const unsigned spare = (1U << width) - 1 - (left + 1);
-        unsigned value = bits.peek(width);
+        const auto fewer = static_cast<unsigned>(std::bit_width((left + 1) / 2));
+        const unsigned low = (1U << fewer) - 1;
+        const unsigned spare = (2U << fewer) - 1 - (left + 1);
+        unsigned value = bits.peek(fewer + 1);
         if ((value & low) < spare) {
             value &= low;
-            bits.skip(width - 1);
+            bits.skip(fewer);
         } else {
             value -= value > low ? spare : 0;
-            bits.skip(width);
+            bits.skip(fewer + 1);
         }
         const int given = static_cast<int>(value) - 1;
         left -= static_cast<unsigned>(given < 0 ? 1 : given);

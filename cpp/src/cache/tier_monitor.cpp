@@ -128,6 +128,7 @@ TierNotice TierMonitor::end(std::int64_t ticket, TierOutcome outcome, TierBytes 
     if (outcome != TierOutcome::Cancelled) {
         try {
             stats.latency.record(static_cast<double>(took.count()) * 1e-9);
+            // NOLINTNEXTLINE(bugprone-empty-catch): as said below
         } catch (const std::bad_alloc&) {
             // One number less is better than a call that fails.
         }
@@ -164,7 +165,11 @@ TierNotice TierMonitor::opened(TierOutcome cause, Instant now) noexcept {
 
 TierNotice TierMonitor::closed(Instant now) noexcept {
     configuration_said_ = false;
-    TierOutage outage = *std::exchange(outage_, std::nullopt);
+    if (!outage_) {
+        return TierNotice::None;
+    }
+    TierOutage outage = *outage_;
+    outage_.reset();
     outage.length = std::max(now - outage.start, Nanos{0});
     stats_.out += outage.length;
     if (stats_.recent.size() == kRecentOutages) {

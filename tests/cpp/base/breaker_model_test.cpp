@@ -35,7 +35,7 @@ struct Model {
     int good = 0;
     bool probing = false;
 
-    bool too_bad(Instant now) const {
+    [[nodiscard]] bool too_bad(Instant now) const {
         const std::int64_t bucket = now.time_since_epoch() / options.bucket;
         double all = 0;
         double bad = 0;
