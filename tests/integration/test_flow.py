@@ -11,6 +11,8 @@ import pytest
 
 from millpond import Engine, cache_control, observe
 from millpond.cache import CallRecord
+from millpond.errors import OptionTypeError
+from millpond.io.deadline import Deadline
 from tests.integration.mills import Async, Sync, counted, keep, settle
 from tests.integration.redis_cluster import RedisCluster
 from tests.integration.redis_server import RedisServer
@@ -375,3 +377,19 @@ def test_a_release_that_adds_a_tag_gets_nothing_that_it_cannot_invalidate(
     before._drop_entries()
     face.call(before, 7)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("amount", [1.5, "1", None])
+def test_a_counter_counts_by_whole_numbers_alone(
+    face: Any, mills: tuple[Engine, Engine], tier: str, amount: Any
+) -> None:
+    """Another would end up in the store, whose file would then be taken for a damaged one."""
+    cache = mills[0].cache("counts")
+    assert face.do(cache, "incr", "n") == 1
+    for method in ("incr", "decr"):
+        with pytest.raises(OptionTypeError, match="a whole number"):
+            face.do(cache, method, "n", amount)
+    store: Any = mills[0].tier(tier)
+    with pytest.raises(OptionTypeError, match="a whole number"):
+        store.incr("test:n:1:0", amount, None, Deadline.after(5))
+    assert face.do(mills[1].cache("counts"), "incr", "n") == 2

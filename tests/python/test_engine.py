@@ -199,6 +199,14 @@ def test_what_is_stored_can_be_looked_at_and_erased(folder: str) -> None:
             mill.erase()
 
 
+@pytest.mark.parametrize("key", [b"shop", 5, None])
+def test_what_is_no_key_of_a_tier_is_an_error(folder: str, key: Any) -> None:
+    with Engine(data_dir=folder) as mill:
+        for look in (mill.cache.inspect, mill.cache.scan):
+            with pytest.raises(OptionTypeError, match="a str"):
+                look(key)
+
+
 def test_a_cache_by_name_is_made_once(folder: str) -> None:
     with Engine(data_dir=folder, namespace="shop") as mill:
         users = mill.cache("users", ttl="10m", max_entries=5)

@@ -13,6 +13,7 @@ from millpond.cache.stage import Budget
 from millpond.cache.steps import adrive, drive
 from millpond.cache.store import loaders
 from millpond.errors import TierError
+from millpond.tiers.amounts import whole_amount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -151,24 +152,27 @@ class TieredCache:
         Raises:
             TierError: that tier is out or did not answer.
             LimitError: the sum does not fit in 64 bits.
+            OptionTypeError: `amount` is no whole number.
         """
+        amount = whole_amount(amount)
         if not self._stages:
             return self._memory.incr(("counter", key), amount, ttl=ttl)
         return int(drive(self._counting(key, amount, ttl)))
 
     async def aincr(self, key: Any, amount: int = 1, *, ttl: Duration | None = None) -> int:
         """The same in an event loop."""
+        amount = whole_amount(amount)
         if not self._stages:
             return self._memory.incr(("counter", key), amount, ttl=ttl)
         return int(await adrive(self._counting(key, amount, ttl)))
 
     def decr(self, key: Any, amount: int = 1, *, ttl: Duration | None = None) -> int:
         """Take from a counter; the rest is as for `incr`."""
-        return self.incr(key, -amount, ttl=ttl)
+        return self.incr(key, -whole_amount(amount), ttl=ttl)
 
     async def adecr(self, key: Any, amount: int = 1, *, ttl: Duration | None = None) -> int:
         """The same in an event loop."""
-        return await self.aincr(key, -amount, ttl=ttl)
+        return await self.aincr(key, -whole_amount(amount), ttl=ttl)
 
     # ---- Many keys
 

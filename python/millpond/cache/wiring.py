@@ -15,7 +15,7 @@ from millpond.cache.stage import Stage
 from millpond.cache.store import Cache
 from millpond.cache.tiered import TieredCache
 from millpond.cache.unconfirmed import Unconfirmed
-from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.errors import ConfigurationError, OptionTypeError, bad_option_type
 from millpond.io import forks
 from millpond.io.codecs import Codec
 from millpond.tiers.base import Leases, Replicated
@@ -251,6 +251,7 @@ class Caches:
         Raises:
             TierError: a tier did not answer.
         """
+        _check_text(key, "key")
         return inspection.views(key, self._wiring.stages, self._wiring.holdings)
 
     def scan(self, prefix: str) -> Iterator[str]:
@@ -259,7 +260,15 @@ class Caches:
         Raises:
             TierError: a tier did not answer.
         """
+        _check_text(prefix, "prefix")
         return inspection.scan(prefix, self._wiring.stages)
+
+
+def _check_text(given: object, name: str) -> None:
+    if not isinstance(given, str):
+        raise bad_option_type(
+            name, given, 'a str: "{namespace}:{name}:{version}:{hash}", or how that begins'
+        )
 
 
 # The options of a cache where they are not given.

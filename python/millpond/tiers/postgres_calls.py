@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, final
 
-from millpond.errors import LimitError
 from millpond.io.postgres import wire
 from millpond.io.postgres.errors import damaged
 from millpond.io.postgres.link import Statement
 from millpond.io.postgres.listen import end_payload, payloads
+from millpond.tiers.amounts import whole_amount
 from millpond.tiers.base import Entry, Fetched, Held
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ HELD: Final = 1
 TAKEN: Final = 2
 
 _TRUE: Final = b"\x01"
-_INT64: Final = range(-(1 << 63), 1 << 63)
 
 
 class Changes(NamedTuple):
@@ -188,8 +187,7 @@ class Calls:
         def read(result: PGresult) -> int:
             return _int(result, 0, 0)
 
-        if amount not in _INT64:
-            raise LimitError("amount: allowed is a whole number of 64 bits")
+        amount = whole_amount(amount)
         life = None if ttl is None else wire.float8(ttl)
         values = (key.encode(), wire.bigint(amount), life)
         return Call("incr", self._statements.incr, values, read)

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
 from millpond import _engine
-from millpond.errors import LimitError
 from millpond.io import redis_scripts as scripts
 from millpond.io.redis import Command
 from millpond.io.redis_values import millis, strings, whole
 from millpond.io.redis_wire import Damaged, Reply, pack
+from millpond.tiers.amounts import whole_amount
 from millpond.tiers.base import Entry, Fetched, Held
 from millpond.tiers.redis_leases import RedisLeases
 
@@ -23,7 +23,6 @@ Request: TypeAlias = "tuple[list[Command], Callable[[list[Reply]], T]]"
 
 # Milliseconds; a mark is written to be counted by WAIT, and nobody reads it.
 _MARK_LIFE: Final = 1000
-_INT64: Final = range(-(1 << 63), 1 << 63)
 
 
 @final
@@ -157,8 +156,7 @@ class Requests:
 
     def incr(self, key: str, amount: int, ttl: float | None) -> Request[int]:
         """Add to a number."""
-        if amount not in _INT64:
-            raise LimitError("amount: allowed is a whole number of 64 bits")
+        amount = whole_amount(amount)
         name = key.encode()
         call = scripts.INCR.call((name,), amount, 0 if ttl is None else millis(ttl))
 

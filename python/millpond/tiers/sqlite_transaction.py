@@ -12,6 +12,7 @@ from millpond.errors import LimitError
 from millpond.io.sqlite.errors import damaged
 from millpond.io.sqlite.schema import GUARD_LIFE, MICROS, NAME_GRAIN
 
+from .amounts import whole_amount
 from .sqlite_leases import LeaseRows
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Transaction:
 
     def incr(self, key: str, amount: int, ttl: float | None) -> int:
         """Add to a counter."""
+        amount = whole_amount(amount)
         found = self._execute("SELECT value, expires FROM counters WHERE key = ?", (key,))
         value, expires = _numbers(found.fetchone() or (0, -1))
         if expires == -1 or 0 < expires <= self._now:
