@@ -282,3 +282,15 @@ def test_a_server_that_only_reads_has_no_leases(
     postgres_server.execute(f"ALTER DATABASE {postgres_database} RESET ALL")
     tier.close()
     assert tier.acquire(KEY, 1, 60.0, b"", soon()).state == "held"
+
+
+def test_nor_has_a_standby(own_postgres: PostgresServer) -> None:
+    tier = PostgresTier(own_postgres.url)
+    tier.write([entry(KEY)], soon())
+    own_postgres.stop()
+    (own_postgres.data / "standby.signal").touch()
+    own_postgres.start()
+    assert tier.fetch([KEY], [], soon()).data == [b"data"]
+    for _ in range(3):
+        assert tier.acquire("app:f:1:b", 1, 60.0, b"", soon()) == Lease("absent")
+    tier.close()

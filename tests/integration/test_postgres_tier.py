@@ -228,9 +228,10 @@ def test_a_server_that_only_reads_is_not_ready(
     )
     tier.close()
     assert tier.fetch(["app:f:1:a"], [], soon()).data == [b"data"]
-    with pytest.raises(TierError, match="25006") as caught:
-        tier.bump(["n"], soon())
-    assert caught.value.kind == "not_ready"
+    for _ in range(3):  # Prepared it is the first time, though refused.
+        with pytest.raises(TierError, match="25006") as caught:
+            tier.bump(["n"], soon())
+        assert caught.value.kind == "not_ready"
 
 
 # ---- entries
