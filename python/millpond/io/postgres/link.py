@@ -72,6 +72,7 @@ class Link:
         self.broken = False
         self._prepare = prepare
         self._prepared: set[bytes] = set()
+        self._passed = 0  # Results of the last answer before the first error.
         self._bad = pq.ConnStatus.BAD
         self._fatal = pq.ExecStatus.FATAL_ERROR
         self._synced = pq.ExecStatus.PIPELINE_SYNC
@@ -123,7 +124,7 @@ class Link:
         pgconn.pipeline_sync()
         answer = yield from self._answer(pipeline=True)
         pgconn.exit_pipeline_mode()
-        if not isinstance(answer, Refusal):
+        if self._passed:  # Also if it was refused afterwards.
             self._prepared.add(statement.name)
         return answer
 
@@ -143,6 +144,7 @@ class Link:
             if (yield READ | WRITE) & READ:
                 self._consume()
         answer: PGresult | None = None
+        self._passed = 0
         while True:
             while pgconn.is_busy():
                 yield READ
@@ -157,6 +159,7 @@ class Link:
             # Of several the first error counts, else the last.
             elif answer is None or answer.status != self._fatal:
                 answer = result
+                self._passed += result.status != self._fatal
         if self.gone or answer is None:
             self.broken = True
         if answer is None:
