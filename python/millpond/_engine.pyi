@@ -561,6 +561,16 @@ class FirstLook:
         budget: float,
         /,
     ) -> Self: ...
+    def begin(self, call: tuple[str, tuple[str, ...]], /) -> tuple[Any, ...] | None: ...
+    def end(
+        self,
+        call: tuple[str, tuple[str, ...]],
+        begun: tuple[Any, ...],
+        fetched: object,
+        store: bool,
+        anew: bool,
+        /,
+    ) -> Loaded | tuple[Any, ...]: ...
 
 def redis_lookup(
     keys: Sequence[str], names: Sequence[str], guards: bytes, stamps: bytes, /

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from millpond import _engine
 from millpond.cache.batch import brings_nothing, is_batched
+from millpond.cache.gathered import gathering
 from millpond.cache.leases import FREE
 from millpond.cache.looks import Look, Looks
 from millpond.cache.past import instead, youngest
@@ -95,6 +96,7 @@ class Flow:
         "_warned",
         "budget",
         "codec",
+        "early",
         "function",
         "hidden",
         "listening",
@@ -139,6 +141,7 @@ class Flow:
         self.lock = lock
         self.patience = patience
         self.hidden = hidden
+        self.early = self.first()
         self.unencodable = 0
         self._warned = False
 
@@ -160,6 +163,14 @@ class Flow:
         if self.listening is not None and not self.listening.on:
             await adrive(self.listen())
         cap = self.cap()
+        if (early := self._first_look(call, mode, args)) is not None:
+            seen = await self._alook_first(early, call, mode)
+            if type(seen) is _engine.Loaded:
+                if cap is not None:
+                    seen.shorten(cap)
+                return seen
+            if seen is not None:
+                call = (*call[:2], seen)
         if self._is_refused(call):
             found = self._unkept(await self.function(*args, **kwargs), mode, args)
         else:
@@ -248,6 +259,23 @@ class Flow:
             return (yield from self.keep(key, value, rules, mode, looks, budget, held))
         finally:
             held.end()
+
+    def _first_look(self, call: Call, mode: int, args: Any) -> _engine.FirstLook | None:
+        """The look that an asynchronous call makes before the steps; None: it makes none."""
+        others = mode & REFRESH or (self.mapping and is_batched(args[1])) or gathering.get()
+        return None if others or len(call) > 2 else self.early
+
+    async def _alook_first(self, early: _engine.FirstLook, call: Any, mode: int) -> Any:
+        """The first look in an event loop: a `Loaded`, or a `First`; None if it cannot be made."""
+        begun = early.begin(call)
+        if begun is None or len(begun) == 4:
+            return begun
+        fetched: Any
+        try:
+            fetched = await self.stages[0].tier.afetch(*begun[2:])
+        except BaseException as error:  # noqa: BLE001 (counted, and raised again if it has to be)
+            fetched = error
+        return early.end(call, begun, fetched, not mode & NO_STORE, bool(mode & ANEW))
 
     def _is_refused(self, call: Call) -> bool:
         """Whether the engine has asked the only tier there is, and that does not answer."""
