@@ -102,7 +102,8 @@ def test_a_tier_that_is_found_out_in_closing_is_probed_by_nobody(
     for _ in range(4):  # Of five errors in a row, at which it is out.
         assert keeper.stage.ask(Budget(1.0), "renew", [("k", 1)], 1.0) is None
     assert broken.stats["state"] == "closed"
-    keeper.hold("k", 1)
+    held = keeper.hold("k", 1)
     broken.mill.close()
     assert broken.stats["state"] == "open"
+    held.end()  # Of a load that ends now; it was given back already.
     wait_until(lambda: not {*threading.enumerate()} - threads, "the threads are over")

@@ -16,11 +16,13 @@ from collections import deque
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, final
+from weakref import WeakValueDictionary
 
 from millpond.cache.stage import Budget
 from millpond.cache.turn import Turn
 from millpond.io import forks
 from millpond.io.threads import begin
+from millpond.io.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,10 +76,11 @@ class Keeper:
         self.told = False
         # Re-entrant: the collector may close the steps of a dropped call within any of this.
         self._lock = threading.RLock()
-        self._held: dict[str, Held] = {}
+        # Weakly: one that its call has lost, as by Ctrl-C, is renewed no more.
+        self._held: WeakValueDictionary[str, Held] = WeakValueDictionary()
         self._turns: dict[str, list[Turn]] = {}
         self._ends: deque[_End] = deque(maxlen=_MOST_ENDS)
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -189,7 +192,6 @@ class Keeper:
         busy = monotonic()
         while True:
             self._wake.wait(self.seconds / 6)
-            self._wake.clear()
             self._tell_ends()
             now = monotonic()
             with self._lock:
@@ -246,7 +248,17 @@ class Keeper:
 class Held:
     """The lease under which a call loads a value; FREE for a call without one."""
 
-    __slots__ = ("_keeper", "_nested", "_outcome", "fence", "key", "over", "renewed", "taken")
+    __slots__ = (
+        "__weakref__",
+        "_keeper",
+        "_nested",
+        "_outcome",
+        "fence",
+        "key",
+        "over",
+        "renewed",
+        "taken",
+    )
 
     def __init__(self, keeper: Keeper | None, key: str, fence: int) -> None:
         self._keeper = keeper

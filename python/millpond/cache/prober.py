@@ -10,6 +10,7 @@ from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.deadline import Deadline
 from millpond.io.threads import begin
+from millpond.io.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class Prober:
     def forked(self) -> None:
         """Begin anew; also in the child of a fork, where the thread is not."""
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._thread: threading.Thread | None = None
         self._stop = False
 

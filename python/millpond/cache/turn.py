@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -12,6 +11,7 @@ from millpond.cache.stage import Budget
 from millpond.cache.steps import WAIT
 from millpond.errors import WaitTimeoutError
 from millpond.io.jitter import jittered
+from millpond.io.wake import Wake
 
 if TYPE_CHECKING:
     import asyncio
@@ -172,10 +172,9 @@ class Turn:
     def wait(self, seconds: float) -> None:
         """Until something is told, in a thread."""
         if self._gate is None:
-            self._gate = threading.Event()
+            self._gate = Wake()
         if self._outcome() is None:
             self._gate.wait(seconds)
-            self._gate.clear()
 
     async def await_(self, seconds: float) -> None:
         """The same in an event loop."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
+from weakref import WeakSet
 
 from millpond.io import forks
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Write:
     """Keys that are being set together; `keeps` says whether memory may have the value of one."""
 
-    __slots__ = ("_lost", "keys", "names")
+    __slots__ = ("__weakref__", "_lost", "keys", "names")
 
     def __init__(self, keys: Iterable[str], names: Iterable[str]) -> None:
         self.keys = {*keys}
@@ -50,7 +51,8 @@ class Writes:
         """Begin anew; also in the child of a fork, where others' writes do not go on."""
         # Re-entrant: the collector may end the steps of a dropped call within any of this.
         self._lock = threading.RLock()
-        self._under_way: list[Write] = []
+        # Weakly: one whose caller was interrupted at its end is over all the same.
+        self._under_way: WeakSet[Write] = WeakSet()
 
     @contextmanager
     def setting(self, keys: Iterable[str], names: Iterable[str]) -> Generator[Write]:
@@ -61,13 +63,12 @@ class Writes:
             for other in self._under_way:
                 other.lose(write.keys)
                 write.lose(other.keys)
-            self._under_way.append(write)
+            self._under_way.add(write)
         try:
             yield write
         finally:
             with self._lock:
-                if write in self._under_way:  # Else this is the child of a fork.
-                    self._under_way.remove(write)
+                self._under_way.discard(write)
 
     def told(self, names_and_keys: Iterable[str]) -> None:
         """Others have changed these. To be called before memory drops them."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from millpond.errors import TierError
 from millpond.io import forks
 from millpond.io.threads import begin
+from millpond.io.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ class Reaper:
         self._clock = clock
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._signal = threading.Event()
+        self._signal = Wake()
         self._thread: threading.Thread | None = None
         forks.tell(self)
 
@@ -151,7 +152,7 @@ class Reaper:
         self.parked = True
         self._watched = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._signal = threading.Event()
+        self._signal = Wake()
         self._thread = None
 
 

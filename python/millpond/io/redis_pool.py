@@ -132,7 +132,7 @@ class Pool:
 
     def close(self) -> None:
         """Close everything; what is under way fails."""
-        with self._free:
+        with self._lock:
             self._epoch += 1
             self._wanted = 0
         self._idle.clear()
@@ -215,7 +215,7 @@ class Pool:
 
     def _another(self, at: float) -> Channel:
         """A connection where none is idle: a new one, or the next that is given back."""
-        with self._free:
+        with self._lock:
             self._waiting += 1
             try:
                 while True:
@@ -238,7 +238,7 @@ class Pool:
 
     def _new(self, at: float) -> Channel:
         """A new connection in the place of one that was just dropped, or a free one."""
-        with self._free:
+        with self._lock:
             if self._made < self._limit:
                 self._made += 1
                 reserved = True
@@ -265,7 +265,7 @@ class Pool:
 
     def _want(self) -> None:
         """Have a connection made for the next caller: this one's is lost."""
-        with self._free:
+        with self._lock:
             if self._made < self._limit:
                 self._wanted = min(self._wanted + 1, self._limit - self._made)
                 if self._ahead is None:
@@ -273,7 +273,7 @@ class Pool:
 
     def _make_ahead(self) -> None:
         while True:
-            with self._free:
+            with self._lock:
                 if not self._wanted or self._made >= self._limit:
                     self._wanted = 0
                     self._ahead = None
@@ -284,7 +284,7 @@ class Pool:
             try:
                 channel = self._made_one(time.monotonic() + AHEAD)
             except Exception:  # noqa: BLE001 (the caller has been told; this tried to help others)
-                with self._free:
+                with self._lock:
                     self._wanted = 0
                 continue
             if epoch == self._epoch:
@@ -293,7 +293,7 @@ class Pool:
                 self._drop(channel)
 
     def _drop(self, channel: Channel) -> None:
-        with self._free:
+        with self._lock:
             known = channel in self._all
             self._all.discard(channel)
             if known:
@@ -303,7 +303,7 @@ class Pool:
         channel.close()
 
     def _notify(self) -> None:
-        with self._free:
+        with self._lock:
             self._free.notify()
 
     def _fail(self, error: BaseException, channel: Channel, at: float) -> NoReturn:
@@ -343,7 +343,10 @@ class Pool:
         self._all: set[Channel] = set()
         self._made = 0
         self._waiting = 0
-        self._free = threading.Condition(threading.Lock())
+        # Taken by itself and not through the condition, which does that in Python: Ctrl-C in
+        # between would leave it taken.
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
         self._ahead = None
         self._wanted = 0
         self._epoch = 0

@@ -14,6 +14,7 @@ import threading
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, final
+from weakref import WeakSet
 
 from millpond.errors import TierError
 from millpond.io import forks
@@ -45,12 +46,13 @@ class Own:
     def forked(self) -> None:
         """Begin anew; also in the child of a fork."""
         self._lock = threading.Lock()
-        # Names that are being made, and for whom.
-        self._making: dict[str, list[Made]] = {}
+        # Names that are being made, and for whom. Weakly, here and below: one whose caller was
+        # interrupted before it was taken out must not keep a name from being dropped for good.
+        self._making: dict[str, WeakSet[Made]] = {}
         # Stamps that were made where there were none: their pushes are still to come.
         self._made: dict[str, int] = {}
         # Keys that are being written, and the guards that were raised.
-        self._writing: dict[str, list[Wrote]] = {}
+        self._writing: dict[str, WeakSet[Wrote]] = {}
         self._written: dict[str, int] = {}
 
     @contextmanager
@@ -65,7 +67,7 @@ class Own:
         once = dict.fromkeys(names)
         with self._lock:
             for name in once:
-                self._making.setdefault(name, []).append(made)
+                self._making.setdefault(name, WeakSet()).add(made)
         try:
             yield made
         finally:
@@ -75,7 +77,7 @@ class Own:
                 self._note(self._made, name, stamp)
             with self._lock:
                 for name in once:
-                    self._making[name].remove(made)
+                    self._making[name].discard(made)
                     if not self._making[name]:
                         del self._making[name]
                 if made.stamps:
@@ -121,7 +123,7 @@ class Own:
         wrote = Wrote([*dict.fromkeys(keys)])
         with self._lock:
             for key in wrote.keys:
-                self._writing.setdefault(key, []).append(wrote)
+                self._writing.setdefault(key, WeakSet()).add(wrote)
         try:
             yield wrote
         finally:
@@ -129,7 +131,7 @@ class Own:
                 self._note(self._written, key, guard)
             with self._lock:
                 for key in wrote.keys:
-                    self._writing[key].remove(wrote)
+                    self._writing[key].discard(wrote)
                     if not self._writing[key]:
                         del self._writing[key]
             if wrote.pushed and not wrote.guards:
@@ -172,7 +174,7 @@ class Own:
         for name in names:
             self._table.forget(name)
             with self._lock:
-                makers = self._making.get(name, ())
+                makers = [*self._making.get(name, ())]
                 for made in makers:
                     made.pushed.add(name)
                 mine = None if makers else self._made.pop(name, None)
@@ -188,7 +190,7 @@ class Own:
         compared: dict[str, int] = {}
         with self._lock:
             for key in keys:
-                writing = self._writing.get(key, ())
+                writing = [*self._writing.get(key, ())]
                 for wrote in writing:
                     wrote.pushed[key] = None
                 if writing:
@@ -214,7 +216,7 @@ class Made:
         expected: of those, the new ones. They are to be compared.
     """
 
-    __slots__ = ("_names", "expected", "new", "pushed", "stamps")
+    __slots__ = ("__weakref__", "_names", "expected", "new", "pushed", "stamps")
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -241,7 +243,7 @@ class Wrote:
             somebody else has done right after it.
     """
 
-    __slots__ = ("guards", "keys", "pushed")
+    __slots__ = ("__weakref__", "guards", "keys", "pushed")
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = keys
