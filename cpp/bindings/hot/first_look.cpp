@@ -170,10 +170,8 @@ Looked OneLook::from_tier() {
 
 // `fetched` is null where the tier raised.
 Looked OneLook::answered(std::int64_t ticket, const Ref& fetched) {
-    if (fetched && (PyTuple_Check(fetched.get()) == 0 || PyTuple_GET_SIZE(fetched.get()) != 3 ||
-                    PyList_Check(PyTuple_GET_ITEM(fetched.get(), 0)) == 0 ||
-                    PyList_GET_SIZE(PyTuple_GET_ITEM(fetched.get(), 0)) != 1)) {
-        PyErr_SetString(PyExc_ValueError, "the tier has not answered for each key");
+    if (fetched && !is_fetched(fetched.get(), PySequence_Fast_GET_SIZE(names_.get()))) {
+        PyErr_SetString(PyExc_ValueError, "what fetch() returned is not what a Tier promises");
         return failed(ticket);
     }
     if (!fetched) {
