@@ -297,3 +297,34 @@ def test_what_has_no_stored_form_takes_the_old_value_away(pair: Pair) -> None:
     assert one.get("k") is value
     wait_until(lambda: two.get("k") is None, "the other is told")
     assert two.get("l") == 2
+
+
+def test_a_silent_feed_is_trusted_no_longer_than_the_grace_by_look_ups_either(
+    own_redis: RedisServer,
+) -> None:
+    """Memory holds nothing here: stamps that are known are what would be old."""
+    grace = 0.4
+    with (
+        FaultProxy(own_redis) as proxy,
+        Engine(
+            redis=f"redis://127.0.0.1:{proxy.port}", database=False, coherence_grace=grace
+        ) as one,
+        Engine(redis=own_redis.url, database=False) as two,
+    ):
+        calls: list[int] = []
+
+        def body(x: int) -> int:
+            calls.append(x)
+            return len(calls)
+
+        given: dict[str, Any] = {"namespace": "test", "tags": ("tag",), "ttl": "10m"}
+        f = one.with_cache(**given, max_entries=0)(body)
+        wait_until(lambda: one.stats()["redis"]["coherence"]["heard"], "it hears")
+        f(1)
+        wait_until(lambda: f(1) == f(1), "it is kept")
+        old = f(1)
+        proxy.set("freeze", way="down", to=proxy.find(b"TRACKING"))
+        began = time.monotonic()
+        assert two.invalidate(tags="tag").done
+        wait_until(lambda: f(1) != old, "it is known")
+        assert time.monotonic() - began < 1.0  # The bound, and what a busy machine takes.

@@ -35,7 +35,8 @@ _log = logging.getLogger("millpond.tiers")
 # Stamps that are known here at most; beyond them the server is asked.
 _MOST_NAMES: Final = 100_000
 _EVERY: Final = 1.0  # seconds between two beats, at most
-_ANSWER: Final = 1.0  # seconds for an answer
+_ANSWER: Final = 1.0  # seconds for an answer, at most
+_LEAST: Final = 0.25  # and at least
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
@@ -57,6 +58,8 @@ class Watch:
         self._listener = listener
         self._grace = grace
         self._every = min(_EVERY, grace / 4)
+        # Stamps that are known here are not to be trusted for longer than memory.
+        self._answer = min(_ANSWER, max(grace / 2, _LEAST))
         self._stop = threading.Event()
         self._ear: Ear | None = None
         self._since: int | None = None
@@ -105,7 +108,7 @@ class Watch:
             self._stop.wait(jittered(pause))
 
     def _hear(self) -> None:
-        ear = self._tier.listener(beat=self._every, timeout=_ANSWER)
+        ear = self._tier.listener(beat=self._every, timeout=self._answer)
         self._ear = ear
         if self._stop.is_set():
             return

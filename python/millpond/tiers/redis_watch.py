@@ -33,6 +33,8 @@ _log = logging.getLogger("millpond.tiers")
 _MOST_NAMES: Final = 100_000
 _SECONDS: Final = 0.25  # that a comparison may take
 _ASKING: Final = 1.0  # seconds for who the servers are
+_EVERY: Final = 1.0  # seconds between two questions to a server, at most
+_LEAST: Final = 0.05  # and at least
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _HEX: Final = frozenset("0123456789abcdef")
@@ -81,6 +83,9 @@ class Watch:
         self._prefix = prefix
         self._listener = listener
         self._grace = grace
+        # An answer that is missing is known after twice that: stamps that are known here are not
+        # trusted for longer than memory.
+        self._every = min(_EVERY, max(grace / 4, _LEAST))
         self._stamps = stamps
         self._guards = guards
         self.published = published
@@ -159,6 +164,7 @@ class Watch:
                         # What is published in a Cluster is told by each of its servers.
                         channel=b"" if number else self._channel,
                         log=self._log,
+                        every=self._every,
                     )
                 self._feeds = begun
         except BaseException:
