@@ -34,7 +34,7 @@ bool are_monitors(PyObject* monitors) {
 
 // Adds the texts of names to a list. False with an exception set.
 bool add_texts(PyObject* list, const std::vector<GenerationBytes>& names) {
-    return std::all_of(names.begin(), names.end(), [&](const auto& name) {
+    return std::ranges::all_of(names, [&](const auto& name) {
         const Ref text(generation_text(name));
         return text && PyList_Append(list, text.get()) == 0;
     });

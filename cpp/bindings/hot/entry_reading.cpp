@@ -89,8 +89,8 @@ std::optional<std::size_t> Reading::find(const GenerationBytes& name, std::size_
     if (first < known_.size() && known_[first].name == name) {
         return first;
     }
-    const auto at = std::find_if(known_.begin(), known_.end(),
-                                 [&](const Present& one) { return one.name == name; });
+    const auto at =
+        std::ranges::find_if(known_, [&](const Present& one) { return one.name == name; });
     return at == known_.end() ? std::nullopt
                               : std::optional(static_cast<std::size_t>(at - known_.begin()));
 }

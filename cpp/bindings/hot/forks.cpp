@@ -2,7 +2,7 @@
 
 #include <Python.h>
 
-#include <time.h>
+#include <ctime>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>

@@ -14,6 +14,7 @@ namespace millpond::bindings {
 template <std::size_t size>
 struct Literal {
     // NOLINTNEXTLINE(google-explicit-constructor): written as a string
+    // NOLINTNEXTLINE(misc-explicit-constructor): written as a string
     consteval Literal(const char (&given)[size]) { std::copy_n(given, size, text); }
     char text[size];
 };

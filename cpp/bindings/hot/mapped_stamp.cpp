@@ -33,7 +33,7 @@ PyObject* stamp_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
         return nullptr;
     }
     PyObject* bytes = nullptr;
-    if (PyUnicode_FSConverter(path, &bytes) == 0) {
+    if (PyUnicode_FSConverter(path, static_cast<void*>(&bytes)) == 0) {
         return nullptr;
     }
     const Ref encoded(bytes);

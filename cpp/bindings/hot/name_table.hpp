@@ -20,6 +20,7 @@ struct Names {
 
     bool make() {
         for (std::size_t i = 0; i < kCount; ++i) {
+            // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): of a literal
             texts[i] = PyUnicode_InternFromString(name_of(static_cast<Value>(i)).data());
             if (texts[i] == nullptr) {
                 return false;
@@ -43,6 +44,7 @@ struct Names {
         std::string allowed;
         for (std::size_t i = 0; i < kCount; ++i) {
             const std::string_view name = name_of(static_cast<Value>(i));
+            // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): of a literal
             if (PyUnicode_Check(text) && PyUnicode_CompareWithASCIIString(text, name.data()) == 0) {
                 value = static_cast<Value>(i);
                 return true;

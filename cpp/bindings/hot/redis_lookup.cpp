@@ -88,10 +88,10 @@ Ref whole(PyObject* item) {
                                 static_cast<std::size_t>(PyBytes_GET_SIZE(item)));
     const std::string_view digits = text.substr(text.starts_with('-') ? 1 : 0);
     if (digits.empty() ||
-        !std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+        !std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; })) {
         return Ref();
     }
-    return Ref(PyLong_FromString(text.data(), nullptr, 10));
+    return Ref(PyLong_FromString(PyBytes_AS_STRING(item), nullptr, 10));
 }
 
 // The items from `first` on, made by `make`, which gives null for what there should not be.

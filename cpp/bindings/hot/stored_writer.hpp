@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #include "hot/stored_tags.hpp"
@@ -16,7 +17,7 @@
 namespace millpond::bindings {
 
 // Thrown when the bound is passed. It ends the walk wherever that is.
-struct OverBound {};
+struct OverBound : std::exception {};
 
 // Small values never leave the stack.
 class StoredWriter {

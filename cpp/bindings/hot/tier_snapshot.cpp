@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "translate_error.hpp"
 
@@ -80,7 +81,7 @@ py::dict outages(const cache::TierMonitor& monitor, Instant now) {
         py::dict one;
         one["seconds"] = seconds(length);
         one["cause"] = cause(*monitor.outage());
-        present = one;
+        present = std::move(one);
     }
     py::dict out;
     out["count"] = stats.outages;
