@@ -10,11 +10,11 @@ invalidated meanwhile is stored under old stamps, and read by nobody.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
 from millpond.cache.batch import brings_nothing, is_batched
+from millpond.cache.fills import Fills, Item
 from millpond.cache.gathered import gathering
 from millpond.cache.leases import FREE
 from millpond.cache.looks import Look, Looks
@@ -24,9 +24,7 @@ from millpond.cache.steps import LISTEN, Raised, adrive, drive
 from millpond.cache.turn import LANDED, TAKEN
 from millpond.cache.writes import Writes
 from millpond.errors import WaitTimeoutError
-from millpond.io.codecs import Unencodable
 from millpond.io.deadline import Deadline
-from millpond.tiers.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -43,30 +41,12 @@ if TYPE_CHECKING:
     # The name of a call, the generations of its tags, and what the first look has found.
     Call = tuple[str, tuple[str, ...]] | tuple[str, tuple[str, ...], First]
 
-_log = logging.getLogger("millpond.tiers")
-
 REFRESH: Final = 1  # the bits of a load's mode, as in function_object.hpp
 NO_STORE: Final = 2
 ANEW: Final = 4
 BEHIND: Final = 8
-FROM_FUNCTION: Final = 0
 FROM_NOBODY: Final = 255
-_NO_LIMIT: Final = -1
-_AT_ONCE: Final = 0.001  # seconds that nothing stays in the place of what was there
 _ROUNDS: Final = 3  # that a call waits for another's value, where each is old when it comes
-
-
-class Item(NamedTuple):
-    """A value to be stored, which is kept `stale` seconds past its life.
-
-    A life of None is as long as each tier keeps it.
-    """
-
-    key: str
-    value: Any
-    life: float | None
-    cost: float
-    stale: float = 0.0
 
 
 def _nobody(_error: BaseException) -> None:
@@ -93,10 +73,9 @@ class Flow:
     """
 
     __slots__ = (
-        "_warned",
         "budget",
-        "codec",
         "early",
+        "fills",
         "function",
         "hidden",
         "listening",
@@ -108,7 +87,6 @@ class Flow:
         "patience",
         "rules",
         "stages",
-        "unencodable",
         "writes",
     )
 
@@ -132,7 +110,7 @@ class Flow:
         self.stages = tuple(stages)
         self.monitors = tuple([stage.monitor for stage in stages])
         self.looks = Looks(self.stages, codec, name, rules, strict=not mapping)
-        self.codec = codec
+        self.fills = Fills(name, self.monitors, codec)
         self.rules = rules
         self.budget = budget
         self.listening = listening
@@ -142,8 +120,6 @@ class Flow:
         self.patience = patience
         self.hidden = hidden
         self.early = self.first()
-        self.unencodable = 0
-        self._warned = False
 
     def load(self, call: Call, mode: int, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a call, as the engine's `Loaded`."""
@@ -231,7 +207,7 @@ class Flow:
                 first = None
                 if found:
                     if looks and store:
-                        yield from self._fill_up(looks, found, budget, stage)
+                        yield from self.fills.up(looks, found, budget, stage)
                     return found[key]
             if look is not None:
                 looks.append(look)
@@ -245,7 +221,7 @@ class Flow:
                     yield from instead(self, Raised(error), key, names, looks, budget, store, anew)
                 )
             if found:
-                yield from self._fill_up(looks[:at], found, budget, looks[at].stage)
+                yield from self.fills.up(looks[:at], found, budget, looks[at].stage)
                 return found[key]
         held.began()
         try:
@@ -256,7 +232,12 @@ class Flow:
             if not looks or type(value) is _engine.Loaded or value is _engine.LEFT_OUT:
                 return self._unkept(value, mode, args)
             rules = self._rules_of(args)
-            return (yield from self.keep(key, value, rules, mode, looks, budget, held))
+            write = bool(mode & REFRESH)
+            return (
+                yield from self.fills.keep(
+                    key, value, rules, looks, budget, store=store, write=write, held=held
+                )
+            )
         finally:
             held.end()
 
@@ -289,7 +270,7 @@ class Flow:
             return _engine.Loaded(value, 0, False, FROM_NOBODY, 0.0)
         rules = self._rules_of(args)
         store = not mode & NO_STORE and rules.keeps(value)
-        return self.loaded(value, rules.life(value), rules.dollars(value), rules, store)
+        return self.fills.loaded(value, rules.life(value), rules.dollars(value), rules, store)
 
     def _rules_of(self, args: Any) -> Rules:
         return self.rules.for_call(args[2], args[4]) if self.mapping else self.rules
@@ -337,27 +318,6 @@ class Flow:
         finally:
             turn.leave()
 
-    def keep(
-        self,
-        key: str,
-        value: Any,
-        rules: Rules,
-        mode: int,
-        looks: list[Look],
-        budget: Budget,
-        held: Held = FREE,
-    ) -> Steps:
-        """Stores what the function returned, by its rules; a `Loaded`."""
-        store = not mode & NO_STORE and rules.keeps(value)
-        life, cost = rules.life(value), rules.dollars(value)
-        write = bool(mode & REFRESH)
-        if store:
-            items = [Item(key, value, life, cost, rules.stale)]
-            yield from self.fill(looks, items, budget, write=write, held=held)
-        elif write and not mode & NO_STORE:
-            yield from self.fill(looks, [Item(key, value, 0.0, 0.0)], budget, write=True)
-        return self.loaded(value, life, cost, rules, store)
-
     # ---- Many keys of a cache
 
     def many(
@@ -393,7 +353,7 @@ class Flow:
         absent = dict(calls)
         for stage in self.stages:
             found, look = yield from self.looks.look(stage, list(absent), names, budget)
-            yield from self._fill_up(looks, found, budget, stage)
+            yield from self.fills.up(looks, found, budget, stage)
             for key, one in found.items():
                 brought[absent.pop(key)] = one
             if look is not None:
@@ -412,111 +372,6 @@ class Flow:
                 life, store = rules.life(value), rules.keeps(value)
                 if store:
                     items.append(Item(key, value, life, 0.0, rules.stale))
-                brought[wanted] = self.loaded(value, life, 0.0, rules, store)
-        yield from self.fill(looks, items, budget)
+                brought[wanted] = self.fills.loaded(value, life, 0.0, rules, store)
+        yield from self.fills.store(looks, items, budget)
         return brought
-
-    # ---- Up
-
-    def _fill_up(
-        self, looks: list[Look], found: dict[str, _engine.Loaded], budget: Budget, source: Stage
-    ) -> Steps:
-        """Brings what a slower stage had to the faster ones, where they can vouch for it.
-
-        A value with generations that its call does not know is left to the slower stage: the
-        faster ones were not asked for the stamps of these. So is one that is past its life, which
-        is about to be loaded anew. A function may ask in another order than the Engine has its
-        stages: one that is told of invalidations before the `source` is not filled from it.
-        """
-        looks = [look for look in looks if source not in look.stage.faster]
-        if looks:
-            items = [
-                Item(key, one.value, one.fresh, one.cost, one.stale)
-                for key, one in found.items()
-                if not one.tags and not one.past
-            ]
-            yield from self.fill(looks, items, budget)
-
-    def fill(
-        self,
-        looks: list[Look],
-        items: Sequence[Item],
-        budget: Budget,
-        *,
-        write: bool = False,
-        held: Held = FREE,
-    ) -> Steps:
-        """Stores values in the stages that were looked at, the slowest first.
-
-        `write` puts them in the place of whatever is there; else a stage keeps what it has been
-        told meanwhile. `held` is the lease under which they were loaded.
-        """
-        if not items:
-            return
-        for look in reversed(looks):
-            fence = held.fence if look.stage is held.stage else 0
-            made = [self._entry(look, item, fence) for item in items]
-            entries = [entry for entry in made if entry is not None]
-            if write:
-                # What cannot be stored takes the old away, which would be served as current.
-                left = [item for item, one in zip(items, made, strict=True) if one is None]
-                entries += [Entry(item.key, b"", _AT_ONCE) for item in left]
-            if not entries:
-                continue
-            if write:
-                done = yield look.stage, "write", (budget, entries)
-                if done is None:
-                    look.stage.owe("delete", [entry.key for entry in entries])
-                continue
-            done = yield look.stage, "store", (budget, entries)
-            if fence:
-                held.over = done is not None  # Also if it was refused.
-            if done is not None and not all(done):
-                look.stage.monitor.count("fill_refused", done.count(False))
-
-    def _entry(self, look: Look, item: Item, fence: int) -> Entry | None:
-        tier = look.stage.tier
-        life = look.stage.default_ttl if item.life is None else item.life
-        if life <= 0:
-            return None
-        ttl = min(life + item.stale, tier.max_ttl)
-        now = look.stage.now()
-        try:
-            data = self.codec.encode(
-                item.value,
-                key=item.key,
-                stored_us=now,
-                expires_us=now + int(ttl * 1e6),
-                fresh_us=now + int(life * 1e6) if life < ttl else 0,
-                stamps=look.stamps,
-                cost=item.cost,
-            )
-        except Unencodable as error:
-            self._cannot(item.value, error)
-            return None
-        return Entry(item.key, data, ttl, look.guards.get(item.key, 0), fence)
-
-    def loaded(
-        self, value: Any, life: float | None, cost: float, rules: Rules, store: bool
-    ) -> _engine.Loaded:
-        """What the function returned, with what memory has to know of it."""
-        full = _engine.memory_life(life, rules.memory_ttl, ())
-        fresh = _engine.memory_life(full, None, self.monitors)
-        ttl = _NO_LIMIT if fresh is None else int(fresh * 1e9)
-        stale = 0
-        if full is not None and fresh is not None:
-            # What a tier that is not heard cuts short must not be served any longer.
-            kept = _engine.memory_life(full + rules.stale, None, self.monitors)
-            stale = 0 if kept is None else int((kept - fresh) * 1e9)
-        return _engine.Loaded(value, ttl, store and ttl != 0, FROM_FUNCTION, cost, (), stale)
-
-    def _cannot(self, value: Any, error: Unencodable) -> None:
-        self.unencodable += 1
-        if not self._warned:
-            self._warned = True
-            _log.warning(
-                "%s: a %s stays in memory only: %s",
-                self.name.prefix.rstrip(":"),
-                type(value).__name__,
-                error,
-            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from millpond import _engine
-from millpond.cache.flow import REFRESH, Flow
+from millpond.cache.flow import Flow
 from millpond.cache.invalidation import spread
 from millpond.cache.looks import Look
 from millpond.cache.stage import Budget
@@ -97,7 +97,7 @@ def _writing(function: Function, value: object, args: Any, kwargs: Any) -> Steps
                 looks.append(look)
             else:
                 stage.owe("delete", [key])
-        yield from flow.keep(key, value, flow.rules, REFRESH, looks, budget)
+        yield from flow.fills.keep(key, value, flow.rules, looks, budget, write=True)
         most = _engine.memory_life(cap, None, flow.monitors)
         function._set_here(value, most, *args, **kwargs)
         if not write.keeps(key):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond import _engine
 from millpond.cache import batch, options
-from millpond.cache.flow import Flow, Item
+from millpond.cache.fills import Item
+from millpond.cache.flow import Flow
 from millpond.cache.invalidation import spread
 from millpond.cache.looks import Look
 from millpond.cache.stage import Budget
@@ -320,7 +321,7 @@ class TieredCache:
                     stage.owe("delete", [*named])
                 else:
                     looks.append(look)
-            yield from self._flow.fill(looks, items, budget, write=True)
+            yield from self._flow.fills.store(looks, items, budget, write=True)
             for name, value, life, *_ in items:
                 kept = _engine.memory_life(life, rules.memory_ttl, self._flow.monitors)
                 kept = _engine.memory_life(kept, cap, ())
