@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any, Final, final
 
 from millpond.cache import decorator, inspection, names, options, registry
@@ -146,17 +147,19 @@ class Engine:
 
     def close(self) -> None:
         """Give back connections, files and threads. It may be opened and used again."""
-        self._silence()
-        for stage in self._stages:
-            stage.tier.close()
+        with ExitStack() as closing:  # Of all of them, also where one raises.
+            for stage in reversed(self._stages):
+                closing.callback(stage.tier.close)
+            self._silence()
 
     async def aclose(self) -> None:
         """The same in an event loop, whose own connections it gives back too."""
         import asyncio
 
-        await asyncio.to_thread(self._silence)
-        for stage in self._stages:
-            await stage.tier.aclose()
+        async with AsyncExitStack() as closing:
+            for stage in reversed(self._stages):
+                closing.push_async_callback(stage.tier.aclose)
+            await asyncio.to_thread(self._silence)
 
     def _silence(self) -> None:
         for stage in self._stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -15,9 +16,13 @@ import pytest
 import millpond as mp
 from millpond import Engine
 from millpond.cache import registry
-from millpond.errors import ConfigurationError, OptionTypeError
+from millpond.errors import ConfigurationError, OptionTypeError, TierError
 from millpond.io import environment
+from millpond.io.deadline import Deadline
 from millpond.testing import ManualClock
+from millpond.tiers.base import Held
+from tests.python.cache.faces import ASYNC, SYNC
+from tests.python.tiers.memory_tier import MemoryTier
 
 
 @dataclasses.dataclass
@@ -305,6 +310,43 @@ def test_a_url_may_say_that_a_pooler_is_between(query: str, pooled: bool) -> Non
     assert tier.pgbouncer == pooled
     with pytest.raises(ConfigurationError, match="true and false"):
         Engine(database="postgresql://h/db?pgbouncer=maybe")
+
+
+class Broken(MemoryTier):
+    """A tier that cannot say what it has, and not be closed."""
+
+    name = "broken"
+    closed = 0
+
+    def inspect(self, key: str, deadline: Deadline) -> Held | None:
+        raise TierError("it is gone", tier=self.name, kind="timeout")
+
+    def close(self) -> None:
+        self.closed += 1
+        raise OSError("it is gone")
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+def test_a_look_inside_shows_which_tier_is_out(folder: str) -> None:
+    mill = Engine(redis=Broken(), data_dir=folder)
+    load = mill.with_cache(namespace="shop", key=lambda x: x)(lambda x: x)
+    load(1)
+    [key] = set(mill.cache.scan("shop:"))
+    shown = [(view.tier, view.state) for view in mill.cache.inspect(key)]
+    assert shown == [("memory", "live"), ("broken", "out: timeout"), ("sqlite", "live")]
+    with pytest.raises(OSError, match="it is gone"):
+        mill.close()
+
+
+@pytest.mark.parametrize("kind", [SYNC, ASYNC])
+def test_tiers_are_closed_also_where_one_cannot_be(kind: str) -> None:
+    first, second = Broken(), Broken()
+    mill = Engine(redis=first, database=second)
+    with pytest.raises(OSError, match="it is gone"):
+        mill.close() if kind == SYNC else asyncio.run(mill.aclose())
+    assert (first.closed, second.closed) == (1, 1)
 
 
 def test_memory_serves_what_is_past_its_life_when_tiers_and_function_fail(folder: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millpond import _engine
 from millpond.cache import names
+from millpond.errors import TierError
 from millpond.io.codecs import Codec, Unreadable
 from millpond.io.deadline import Deadline
 
@@ -40,8 +41,8 @@ class View(NamedTuple):
         stored: when it was stored, seconds since 1970 by the tier's clock; None in memory.
         cost: dollars that it cost.
         stamps: the generations it carries; by name, whether each is still the present one.
-        state: "live", "past" (its life, but kept), "stale" (a generation has changed) or
-            "unreadable" and why.
+        state: "live", "past" (its life, but kept), "stale" (a generation has changed),
+            "unreadable" and why, or "out" and why: the tier could not say what it has.
     """
 
     tier: str
@@ -58,11 +59,7 @@ class View(NamedTuple):
 
 
 def views(key: str, stages: Sequence[Stage], holdings: Holdings) -> list[View]:
-    """What memory and each tier has under a key.
-
-    Raises:
-        TierError: a tier did not answer.
-    """
+    """What memory and each tier has under a key."""
     tag = _engine.tag_hash(key)
     found: list[View] = []
     for cache in holdings.caches():
@@ -74,6 +71,13 @@ def views(key: str, stages: Sequence[Stage], holdings: Holdings) -> list[View]:
 
 
 def _view(key: str, tier: Tier) -> View | None:
+    try:
+        return _held(key, tier)
+    except TierError as error:
+        return View(tier.name, None, 0, state=f"out: {error.kind}")
+
+
+def _held(key: str, tier: Tier) -> View | None:
     held = tier.inspect(key, Deadline.after(_STEP_SECONDS))
     if held is None:
         return None
