@@ -166,7 +166,7 @@ def test_the_line_is_bounded(
 
     async def main() -> list[object]:
         return await asyncio.gather(
-            *(tier.abump([str(number)], soon(0.3)) for number in range(20)), return_exceptions=True
+            *(tier.abump([str(number)], soon(1.0)) for number in range(20)), return_exceptions=True
         )
 
     outcomes = asyncio.run(main())
