@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from millpond import Engine
 from millpond.cache import gathered
+from tests.integration.leases import patient
 from tests.integration.mills import Async, counted, settle
 from tests.integration.redis_server import RedisServer
 from tests.waiting import wait_until
+
+
+@pytest.fixture
+def mills(tier: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """Two that give a list all the time it takes on a machine that is busy with others."""
+    named = {"redis": "redis_url", "postgresql": "postgres_url"}
+    where = request.getfixturevalue(named[tier]) if tier in named else str(tmp_path / "data")
+    with patient(where) as one, patient(where) as two:
+        yield one, two
 
 
 def together(face: Any, function: Any, method: str, calls: list[Any]) -> Any:
